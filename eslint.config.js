@@ -1,0 +1,22 @@
+import tseslint from "typescript-eslint";
+
+export default tseslint.config(
+  { ignores: ["**/dist/", "**/build/", "**/gen/", "**/coverage/", "**/prebuilds/"] },
+  {
+    files: ["**/*.ts"],
+    extends: [tseslint.configs.recommendedTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      // A Definition's message types are existential: `any` is how TypeScript writes that in a constraint.
+      "@typescript-eslint/no-explicit-any": "off",
+      // Handlers and transports are async by contract, whether or not an implementation has something to await.
+      "@typescript-eslint/require-await": "off",
+      "@typescript-eslint/consistent-type-imports": "error",
+    },
+  },
+  {
+    // chai's assertions are property reads (`expect(x).to.be.true`).
+    files: ["**/test/**/*.ts", "packages/transport-contract/**/*.ts"],
+    rules: { "@typescript-eslint/no-unused-expressions": "off" },
+  },
+);
