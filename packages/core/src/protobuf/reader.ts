@@ -5,7 +5,17 @@ import { utf8 } from "./utf8.js";
 /** Messages and groups may be nested this deep, as in other implementations. */
 const MAX_DEPTH = 100;
 /** Strings up to this many bytes are tried as ASCII in JavaScript, below the cost of a call to the platform. */
-const SHORT_STRING = 16;
+const SHORT_STRING = 24;
+
+/*
+ * V8 keeps typed arrays of up to 64 bytes in its own heap; larger ones take an ArrayBuffer each, which costs 300 ns.
+ * So copies of moderate size are views of a shared pool, as small Buffers are in Node.
+ */
+const ON_HEAP_BYTES = 64;
+const POOLED_BYTES = 2048;
+const POOL_BYTES = 16 * 1024;
+let pool: Uint8Array = EMPTY;
+let pooled = 0;
 
 /** Bytes that are not a valid message. The message says what is wrong, and at which byte of the input. */
 export class DecodeError extends Error {
@@ -30,7 +40,8 @@ export interface ReadOptions {
  * Every error is a `DecodeError`, after which `begin` makes it usable again.
  *
  * Strings must be valid UTF-8, also those of proto2: JavaScript's strings could not hold anything else unchanged.
- * What `bytes` and `skip` return is a copy that the caller keeps (but see `ReadOptions.alias`).
+ * What `bytes` and `skip` return is a copy that the caller keeps (but see `ReadOptions.alias`). Like a small Buffer in
+ * Node, it may be a view of a larger `ArrayBuffer`.
  */
 export class MessageReader extends withoutConstructor(BinaryReader) {
   /** The next byte to read: an index of the memory given. */
@@ -38,10 +49,12 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   /** The end of the range: an index of the memory given. */
   override len = 0;
 
+  /** What `begin` was last given. */
+  private given: Uint8Array = EMPTY;
+  /** The same as a plain Uint8Array: a subclass such as Buffer slices differently, and slower. */
   private memory: Uint8Array = EMPTY;
-  /** A view of `viewed`, made when a fixed-size number is read from it. */
+  /** The same, made when the first number of a fixed size is read from it. */
   private numbers: DataView | undefined;
-  private viewed: Uint8Array = EMPTY;
   private from = 0;
   private aliasBytes = Infinity;
   /** Set by the first error, so that the clean-up of generated code does not hide it behind another. */
@@ -74,7 +87,14 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     if (!(start >= 0 && start <= end && end <= memory.length)) {
       throw new RangeError(`range ${start}..${end} is not within memory of ${memory.length} bytes`);
     }
-    this.memory = memory;
+    if (memory !== this.given) {
+      this.given = memory;
+      this.memory =
+        memory.constructor === Uint8Array
+          ? memory
+          : new Uint8Array(memory.buffer, memory.byteOffset, memory.length);
+      this.numbers = undefined;
+    }
     this.from = start;
     this.pos = start;
     this.len = end;
@@ -95,8 +115,6 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   /** Forget the memory. */
   release(): void {
     this.begin(EMPTY, 0, 0);
-    this.viewed = EMPTY;
-    this.numbers = undefined;
   }
 
   /*
@@ -199,7 +217,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const start = this.pos;
     if (fieldNo === undefined && start === this.tagEnd) fieldNo = this.lastTag >>> 3;
     this.pass(wireType, fieldNo, recursionLimit - this.depth);
-    return this.copy(start, this.pos);
+    return copy(this.memory, start, this.pos);
   }
 
   private pass(wireType: WireType, fieldNo: number | undefined, depth: number): void {
@@ -304,10 +322,9 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const start = this.pos;
     this.pos = start + length;
     if (length >= this.aliasBytes) {
-      const { memory } = this;
-      return new Uint8Array(memory.buffer, memory.byteOffset + start, length);
+      return this.memory.subarray(start, this.pos);
     }
-    return this.copy(start, this.pos);
+    return copy(this.memory, start, this.pos);
   }
 
   override string(): string {
@@ -316,15 +333,8 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const end = start + length;
     this.pos = end;
     if (length <= SHORT_STRING) {
-      const memory = this.memory;
-      let text = "";
-      let i = start;
-      for (; i < end; i++) {
-        const byte = memory[i]!;
-        if (byte > 0x7f) break;
-        text += String.fromCharCode(byte);
-      }
-      if (i === end) return text;
+      const text = shortAscii(this.memory, start, end);
+      if (text !== undefined) return text;
     }
     try {
       return utf8.decode(this.memory, start, end);
@@ -351,18 +361,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   /** Advance by `size` bytes and return the view to read them with, just before `pos`. */
   private fixed(size: number): DataView {
     this.advance(size);
-    const memory = this.memory;
-    if (this.viewed !== memory || this.numbers === undefined) {
-      this.viewed = memory;
-      this.numbers = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-    }
-    return this.numbers;
-  }
-
-  private copy(start: number, end: number): Uint8Array {
-    const copy = new Uint8Array(end - start);
-    copy.set(this.memory.subarray(start, end));
-    return copy;
+    return (this.numbers ??= viewOf(this.memory));
   }
 
   /** A varint's low 32 bits, signed or not: negative int32 values take 10 bytes, whose high bits say nothing new. */
@@ -439,4 +438,60 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const prototype = MessageReader.prototype;
     prototype.uint32 = prototype.readUint32;
   }
+}
+
+/** `memory[start..end)` as text if all of it is ASCII. Several characters at a time cost little more than one. */
+function shortAscii(memory: Uint8Array, start: number, end: number): string | undefined {
+  let text = "";
+  let i = start;
+  for (; i + 8 <= end; i += 8) {
+    const a = memory[i]!;
+    const b = memory[i + 1]!;
+    const c = memory[i + 2]!;
+    const d = memory[i + 3]!;
+    const e = memory[i + 4]!;
+    const f = memory[i + 5]!;
+    const g = memory[i + 6]!;
+    const h = memory[i + 7]!;
+    if ((a | b | c | d | e | f | g | h) > 0x7f) return undefined;
+    text += String.fromCharCode(a, b, c, d, e, f, g, h);
+  }
+  if (i + 4 <= end) {
+    const a = memory[i]!;
+    const b = memory[i + 1]!;
+    const c = memory[i + 2]!;
+    const d = memory[i + 3]!;
+    if ((a | b | c | d) > 0x7f) return undefined;
+    text += String.fromCharCode(a, b, c, d);
+    i += 4;
+  }
+  for (; i < end; i++) {
+    const byte = memory[i]!;
+    if (byte > 0x7f) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}
+
+/** A copy of `memory[start..end)`. */
+function copy(memory: Uint8Array, start: number, end: number): Uint8Array {
+  const length = end - start;
+  if (length <= ON_HEAP_BYTES) return memory.slice(start, end);
+  let result: Uint8Array;
+  if (length > POOLED_BYTES) {
+    result = new Uint8Array(length);
+  } else {
+    if (pool.length - pooled < length) {
+      pool = new Uint8Array(POOL_BYTES);
+      pooled = 0;
+    }
+    result = new Uint8Array(pool.buffer, pooled, length);
+    pooled = (pooled + length + 7) & ~7; // Aligned, so that views of numbers can be made of it.
+  }
+  result.set(memory.subarray(start, end));
+  return result;
 }

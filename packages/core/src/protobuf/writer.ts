@@ -5,7 +5,7 @@ import { utf8 } from "./utf8.js";
 /** Strings up to this many UTF-16 units are tried as ASCII in JavaScript, below the cost of a call to the platform. */
 const SHORT_STRING = 32;
 /** Byte arrays up to this size are copied by a loop, below the cost of a call to `set`. */
-const SHORT_BYTES = 24;
+const SHORT_BYTES = 8;
 const SCRATCH_BYTES = 256;
 /** Scratch above this size is not kept for the next message. */
 const RETAINED_BYTES = 1024 * 1024;
