@@ -1,0 +1,313 @@
+import {
+  FRAME_HEADER_BYTES,
+  RpcError,
+  Status,
+  type Connection,
+  type ConnectionHandler,
+  type Peer,
+  type Traits,
+} from "@sluice/core";
+import { release, save } from "./carry.js";
+import { END, OWNER, START, type ByteChannel, type ByteChannelHandler, type WriteSlab } from "./channel.js";
+
+/** The largest frame over a stream of bytes: 64 KiB of payload, its header, and room for the session's own fields. */
+export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
+
+/**
+ * How long `close` waits for a peer that makes no progress: first for it to take what was committed (each byte taken
+ * starts the wait anew), then for it to close its own end.
+ */
+export const LINGER_MS = 2000;
+
+const NOTHING = new Uint8Array(0);
+
+const OPEN = 0;
+/** An oversized frame came: the position in the stream is lost, so all further input is ignored. Sending goes on. */
+const DEAF = 1;
+/** `close` was called: what was committed is being delivered, input is discarded. */
+const CLOSING = 2;
+const CLOSED = 3;
+
+/**
+ * Frames over a stream of bytes: finds the end of each frame by the length in its header, in place, in the slab that the
+ * bytes were read into. An idle connection holds no buffer at all.
+ *
+ * A frame that is longer than `traits.maxFrameBytes` is not waited for: its header alone is given to `onFrame` as a frame
+ * whose length field contradicts its length, so that the session can refuse it and say why; what follows is ignored.
+ */
+export class StreamConnection implements Connection, ByteChannelHandler {
+  readonly traits: Traits;
+  readonly peer: Peer;
+  memory: Uint8Array = NOTHING;
+  rangeStart = 0;
+  /** Zero when nothing is reserved. */
+  rangeEnd = 0;
+
+  readonly #channel: ByteChannel;
+  readonly #input: Uint8Array;
+  readonly #maxFrameBytes: number;
+  #handler: ConnectionHandler | undefined;
+  #state = OPEN;
+  /** Whether `reserve` returned false since the last `onWritable`. */
+  #blocked = false;
+  #referenced = true;
+  #slab: WriteSlab | undefined;
+  /** The slab's owner word when it was acquired; another value there means that it is no longer ours. */
+  #owner = 0;
+  #carry: Uint8Array | undefined;
+  #carried = 0;
+  #linger: NodeJS.Timeout | undefined;
+  #unsentAtLinger = 0;
+  #error: Error | undefined;
+
+  /**
+   * `open` makes the channel, which must not call its handler before `start`; `input` is the slab that the channel reads
+   * into.
+   */
+  constructor(
+    open: (handler: ByteChannelHandler) => ByteChannel,
+    input: Uint8Array,
+    traits: Traits,
+    peer: Peer,
+  ) {
+    this.traits = traits;
+    this.peer = peer;
+    this.#maxFrameBytes = traits.maxFrameBytes;
+    this.#input = input;
+    this.#channel = open(this);
+  }
+
+  start(handler: ConnectionHandler): void {
+    if (this.#handler !== undefined) throw new Error("start was called twice on one connection");
+    this.#handler = handler;
+    if (this.#state === OPEN) this.#channel.start();
+    else if (this.#state === CLOSED) queueMicrotask(() => this.#notifyClosed());
+  }
+
+  // Sending
+
+  reserve(min: number): boolean {
+    if (this.#state >= CLOSING) return false;
+    let slab = this.#slab;
+    if (slab === undefined || slab.words[OWNER] !== this.#owner) slab = this.#acquire();
+    const { memory, words } = slab;
+    let end = words[END]!;
+    if (memory.length - end < min) {
+      this.#channel.flush();
+      if (words[OWNER] !== this.#owner) slab = this.#acquire();
+      end = slab.words[END]!;
+      if (memory.length - end < min) {
+        this.#blocked = true;
+        this.#channel.wantWritable();
+        return false;
+      }
+    }
+    this.memory = slab.memory;
+    this.rangeStart = end;
+    this.rangeEnd = Math.min(end + this.#maxFrameBytes, slab.memory.length);
+    return true;
+  }
+
+  #acquire(): WriteSlab {
+    const slab = this.#channel.acquire();
+    this.#slab = slab;
+    this.#owner = slab.words[OWNER]!;
+    return slab;
+  }
+
+  commit(used: number): void {
+    const end = this.rangeStart + used;
+    if (end > this.rangeEnd) throw new RangeError(`commit of ${used} bytes exceeds the reserved range`);
+    this.rangeEnd = 0;
+    if (this.#state === CLOSED) return this.#channel.close();
+    const words = this.#slab!.words;
+    const first = words[START] === words[END];
+    words[END] = end;
+    if (first) this.#channel.schedule();
+    if (this.#state === CLOSING) this.#finishWriting();
+  }
+
+  cancel(): void {
+    this.rangeEnd = 0;
+    if (this.#state === CLOSED) this.#channel.close();
+    else if (this.#state === CLOSING) this.#finishWriting();
+    // Flushing an empty slab gives it back, so that a connection that only tried to write does not hold one.
+    else if (this.unsentBytes === 0) this.#channel.schedule();
+  }
+
+  flush(): void {
+    // What is reserved lies in the slab, which a complete flush would give away.
+    if (this.#state < CLOSING && this.rangeEnd === 0 && this.unsentBytes > 0) this.#channel.flush();
+  }
+
+  get unsentBytes(): number {
+    const words = this.#slab?.words;
+    return words !== undefined && words[OWNER] === this.#owner ? words[END]! - words[START]! : 0;
+  }
+
+  // Ending
+
+  close(): void {
+    if (this.#state >= CLOSING) return;
+    if (this.#state === OPEN && this.#handler === undefined) this.#channel.start();
+    this.#state = CLOSING;
+    this.#dropCarry();
+    this.#unsentAtLinger = this.unsentBytes;
+    this.#armLinger();
+    if (this.rangeEnd === 0) this.#finishWriting();
+  }
+
+  /**
+   * Ends the writing direction once everything committed was taken. The reading direction is then read and discarded up to
+   * the peer's end of file: a socket that is closed while input is unread sends a reset, which can destroy what the peer
+   * has not read yet.
+   */
+  #finishWriting(): void {
+    if (this.unsentBytes > 0) {
+      this.#channel.flush();
+      if (this.unsentBytes > 0) return this.#channel.wantWritable();
+    }
+    this.#channel.shutdownWrite();
+  }
+
+  #armLinger(): void {
+    this.#linger = setTimeout(() => {
+      const unsent = this.unsentBytes;
+      if (unsent > 0 && unsent < this.#unsentAtLinger) {
+        this.#unsentAtLinger = unsent;
+        return this.#armLinger();
+      }
+      const error =
+        unsent > 0
+          ? new RpcError(
+              Status.UNAVAILABLE,
+              `closed with ${unsent} bytes unsent: the peer took none for ${LINGER_MS} ms`,
+            )
+          : undefined;
+      this.#end(error);
+      this.#notifyClosed();
+    }, LINGER_MS);
+    if (!this.#referenced) this.#linger.unref();
+  }
+
+  destroy(error?: Error): void {
+    if (this.#state === CLOSED) return;
+    this.#end(error);
+    if (this.#handler !== undefined) queueMicrotask(() => this.#notifyClosed());
+  }
+
+  #end(error: Error | undefined): void {
+    this.#state = CLOSED;
+    this.#error = error;
+    clearTimeout(this.#linger);
+    this.#dropCarry();
+    // While a range is reserved its user is still writing into the slab: `commit` or `cancel` closes the channel then.
+    if (this.rangeEnd === 0) this.#channel.close();
+  }
+
+  #notifyClosed(): void {
+    this.#handler?.onClose(this.#error);
+  }
+
+  ref(): void {
+    this.#referenced = true;
+    this.#channel.ref();
+    this.#linger?.ref();
+  }
+
+  unref(): void {
+    this.#referenced = false;
+    this.#channel.unref();
+    this.#linger?.unref();
+  }
+
+  // Receiving: called by the channel
+
+  onRead(end: number): number {
+    if (this.#state !== OPEN) return 0;
+    const memory = this.#input;
+    if (this.#carried > 0) {
+      const carry = this.#carry!;
+      memory.set(carry.length === this.#carried ? carry : carry.subarray(0, this.#carried));
+      this.#dropCarry();
+    }
+    const handler = this.#handler!;
+    const maxPayload = this.#maxFrameBytes - FRAME_HEADER_BYTES;
+    let start = 0;
+    try {
+      while (end - start >= FRAME_HEADER_BYTES) {
+        const length =
+          (memory[start]! |
+            (memory[start + 1]! << 8) |
+            (memory[start + 2]! << 16) |
+            (memory[start + 3]! << 24)) >>>
+          0;
+        if (length > maxPayload) {
+          this.#state = DEAF;
+          handler.onFrame(memory, start, start + FRAME_HEADER_BYTES);
+          return 0;
+        }
+        const next = start + FRAME_HEADER_BYTES + length;
+        if (next > end) break;
+        handler.onFrame(memory, start, next);
+        if (this.#state !== OPEN) return 0;
+        start = next;
+      }
+    } catch (error) {
+      this.#fail(error);
+      return 0;
+    }
+    if (start === end) return 0;
+    this.#carry = save(memory, start, end, this.#maxFrameBytes);
+    this.#carried = end - start;
+    return this.#carried;
+  }
+
+  #dropCarry(): void {
+    if (this.#carry === undefined) return;
+    release(this.#carry);
+    this.#carry = undefined;
+    this.#carried = 0;
+  }
+
+  onWritable(): void {
+    if (this.#state === CLOSING) return this.#finishWriting();
+    if (this.#state === CLOSED || !this.#blocked) return;
+    this.#blocked = false;
+    try {
+      this.#handler?.onWritable();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  onEnd(): void {
+    if (this.#state === CLOSED) return;
+    const error =
+      this.#carried > 0
+        ? new RpcError(
+            Status.UNAVAILABLE,
+            `the peer at ${this.peer.address} ended the connection inside a frame`,
+          )
+        : undefined;
+    this.#end(error);
+    this.#notifyClosed();
+  }
+
+  onError(error: Error): void {
+    if (this.#state === CLOSED) return;
+    this.#end(
+      new RpcError(Status.UNAVAILABLE, `the connection with ${this.peer.address} broke: ${error.message}`, {
+        cause: error,
+      }),
+    );
+    this.#notifyClosed();
+  }
+
+  /** The handler threw: its connection ends, unless it had ended it itself before. */
+  #fail(error: unknown): void {
+    if (this.#state === CLOSED) return;
+    this.#end(error instanceof Error ? error : new Error(String(error)));
+    this.#notifyClosed();
+  }
+}

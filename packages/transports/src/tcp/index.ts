@@ -1,0 +1,18 @@
+import type { Transport } from "@sluice/core";
+import type { StreamSockets } from "../stream/sockets.js";
+import { connect } from "./connect.js";
+import { listen } from "./listen.js";
+
+/**
+ * `tcp://HOST:PORT`: TCP with TCP_NODELAY, over IPv4 or IPv6 (in brackets). Names are resolved by `node:dns`; connecting tries
+ * each address of a name in turn, listening takes the first. Port 0 lets the kernel choose one: `listener.address` says which.
+ *
+ * Options of `listen`: `insecure: true` allows an address that other hosts can reach, which is refused otherwise.
+ */
+export function createTcpTransport(sockets: StreamSockets): Transport {
+  return {
+    scheme: "tcp",
+    connect: (address, options) => connect(sockets, address, options),
+    listen: (address, accept, options) => listen(sockets, address, accept, options),
+  };
+}

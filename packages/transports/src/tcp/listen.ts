@@ -1,0 +1,39 @@
+import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
+import { untilAborted } from "../abort.js";
+import { systemError } from "../errors.js";
+import { booleanOption, signalOption } from "../options.js";
+import type { StreamSockets } from "../stream/sockets.js";
+import { formatTcpAddress, isLoopback, parseTcpAddress, resolveHost } from "./address.js";
+import { tcpConnection } from "./connection.js";
+
+export async function listen(
+  sockets: StreamSockets,
+  address: string,
+  accept: (connection: Connection) => void,
+  options: TransportOptions,
+): Promise<Listener> {
+  const { host, port } = parseTcpAddress(address);
+  const insecure = booleanOption(options, "insecure") ?? false;
+  const signal = signalOption(options);
+  const [ip] = await untilAborted(resolveHost(host, "listen at", address), signal);
+  if (!insecure && !isLoopback(ip!)) {
+    throw new RpcError(
+      Status.INVALID_ARGUMENT,
+      `cannot listen at ${address}: ${ip} can be reached from other hosts, and tcp: neither encrypts nor authenticates; ` +
+        "listen at 127.0.0.1 or [::1], or give the option insecure: true if the network itself is trusted",
+    );
+  }
+  let bound = address;
+  const server = await sockets
+    .listen({ host: ip!, port }, (socket) => accept(tcpConnection(socket, bound)))
+    .catch((error: unknown) => {
+      throw systemError(error, "listen at", address);
+    });
+  bound = formatTcpAddress({ host, port: server.port });
+  return {
+    address: bound,
+    close: () => server.close(),
+    ref: () => server.ref(),
+    unref: () => server.unref(),
+  };
+}

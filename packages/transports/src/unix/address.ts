@@ -1,0 +1,31 @@
+import { RpcError, Status } from "@sluice/core";
+import { invalidAddress, splitAddress } from "../address.js";
+
+/** What `sockaddr_un.sun_path` holds besides its terminating NUL (unix(7)); for an abstract name, besides its leading one. */
+const MAX_PATH_BYTES = 107;
+
+export interface UnixAddress {
+  /** As the kernel takes it: an abstract name begins with NUL. */
+  readonly path: string;
+  readonly abstract: boolean;
+}
+
+/** Takes `unix:PATH` or `unix:@NAME` apart. */
+export function parseUnixAddress(address: string): UnixAddress {
+  const rest = splitAddress(address, "unix");
+  const abstract = rest.startsWith("@");
+  const name = abstract ? rest.slice(1) : rest;
+  if (name === "") {
+    throw invalidAddress(address, "write unix:PATH, or unix:@NAME for an abstract socket");
+  }
+  if (name.includes("\0")) throw invalidAddress(address, "it contains a NUL character");
+  const length = Buffer.byteLength(name);
+  if (length > MAX_PATH_BYTES) {
+    throw new RpcError(
+      Status.INVALID_ARGUMENT,
+      `the ${abstract ? "name" : "path"} in ${address} has ${length} bytes; the kernel takes at most ${MAX_PATH_BYTES} ` +
+        "for a Unix socket: choose a shorter one",
+    );
+  }
+  return { path: abstract ? `\0${name}` : name, abstract };
+}

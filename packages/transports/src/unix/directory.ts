@@ -1,0 +1,43 @@
+import { lstat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { RpcError, Status } from "@sluice/core";
+import { errorCode, systemError } from "../errors.js";
+
+/**
+ * Without the addon nobody vouches for a peer's user, so only a directory that no other user can enter will do: whoever
+ * reaches a socket in it runs as this user (or as root).
+ */
+export async function requirePrivateDirectory(path: string, doing: string, address: string): Promise<void> {
+  const directory = dirname(resolve(path));
+  let stats;
+  try {
+    stats = await lstat(directory);
+  } catch (error) {
+    throw errorCode(error) === "ENOENT"
+      ? missingDirectory(path, doing, address)
+      : systemError(error, doing, address);
+  }
+  const mode = stats.mode & 0o777;
+  const own = process.geteuid?.();
+  const fault = !stats.isDirectory()
+    ? "is not a directory"
+    : stats.uid !== own
+      ? `belongs to uid ${stats.uid}, and this process runs as uid ${own}`
+      : (mode & 0o077) !== 0
+        ? `has mode 0${mode.toString(8)}`
+        : undefined;
+  if (fault === undefined) return;
+  throw new RpcError(
+    Status.PERMISSION_DENIED,
+    `cannot ${doing} ${address}: without @sluice/native the peer's user cannot be checked, so the socket must be in a ` +
+      `directory of this user with mode 0700, but ${directory} ${fault}; ` +
+      'move the socket, or give the option allowPeer: "any" to go without a check',
+  );
+}
+
+export function missingDirectory(path: string, doing: string, address: string): RpcError {
+  return new RpcError(
+    Status.NOT_FOUND,
+    `cannot ${doing} ${address}: the directory ${dirname(resolve(path))} does not exist`,
+  );
+}
