@@ -1,0 +1,282 @@
+/**
+ * The typed face of Sluice's addon: kernel objects and bytes in Node's own event loop. It knows nothing of frames or
+ * RPC.
+ *
+ * Everything here belongs to one *environment*: the main thread or one worker. Callbacks run in the environment's
+ * event loop, never from inside a method of this module, each with its microtasks and `process.nextTick` callbacks
+ * drained after it. Objects that are open are not garbage-collected: close them. What is still open when the
+ * environment ends (a terminated worker included) is closed with it.
+ *
+ * Descriptors are plain numbers. One that a function here returns, or that a callback here receives, is the caller's
+ * until it is given to a `ByteChannel` or to `closeFd`; no other way of closing it is right, since what a worker never
+ * gave back is closed when the worker ends. Every descriptor is made close-on-exec.
+ */
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+/** An error of a system call. Its message names the call, the error and what it was about. */
+export interface SystemError extends Error {
+  /** The error's name, such as `ECONNRESET`. */
+  readonly code: string;
+  /** The error's number, negative, as in Node's own errors. */
+  readonly errno: number;
+  /** The system call that failed, such as `connect`. */
+  readonly syscall: string;
+}
+
+/**
+ * Memory from which a channel's bytes are written. A slab belongs to one channel from `ByteChannel.acquire` until all
+ * its bytes have been handed to the kernel, and is then free for others; there are few of them, shared by all channels
+ * of the environment. Drop the reference when `words[2]` is no longer the channel's id: it keeps 320 KiB alive.
+ * The buffer must never be transferred.
+ */
+export interface WriteSlab {
+  /** The whole slab, 320 KiB. Its first 16 bytes are `words`; data begins at byte 16. */
+  readonly memory: Uint8Array;
+  /**
+   * Overlays the first 16 bytes of `memory`:
+   * - `words[0]`, START: where unsent data begins, a byte offset into `memory`. Written by the addon only.
+   * - `words[1]`, END: where it ends. The owner appends at END, then moves END. It may do so at any time, also while
+   *   the channel waits for the kernel to take more.
+   * - `words[2]`, OWNER: the id of the channel that may write here, 0 when the slab is free. Written by the addon only.
+   * - `words[3]`, HELD: set non-zero by the owner while it writes beyond END before moving it, and zero afterwards. It
+   *   stops `acquire` on other channels and `flush` from sending and freeing the slab meanwhile.
+   */
+  readonly words: Int32Array;
+}
+
+/** Whom a channel tells. */
+export interface ByteHandler {
+  /**
+   * `readSlab[carry..end)` has just been read, where `carry` is what this handler returned last time (0 at first).
+   * Other channels have used `readSlab` meanwhile, so before it parses `[0..end)` the handler restores its own bytes
+   * into `readSlab[0..carry)`. Returns how many bytes at the end of `[0..end)` form an incomplete frame, which it has
+   * saved. If it throws, the channel is closed and the error is an uncaught exception.
+   */
+  onRead(end: number): number;
+  /** Everything written before has been handed to the kernel, after `wantWritable`. */
+  onWritable(): void;
+  /**
+   * End of file: the peer has closed its writing side. At most once; reading has stopped, but writing may go on until
+   * `close`.
+   */
+  onEnd(): void;
+  /**
+   * The channel failed (`EPIPE`, `ECONNRESET`, ...). At most once, the channel is closed already, and nothing follows.
+   * When writing failed, what could still be read was delivered first. May follow `onEnd`, but an end of file that is
+   * found after writing failed is told by this alone.
+   */
+  onError(error: SystemError): void;
+  /**
+   * Descriptors arrived with the bytes that the next `onRead` brings; they are now the handler's. Required when
+   * `maxDescriptors` is given.
+   */
+  onDescriptors?(fds: number[]): void;
+}
+
+export interface ByteChannelOptions {
+  /**
+   * How many descriptors to take from the peer over the channel's whole life, 0 to 253. Default 0: the kernel closes
+   * any that arrive, unseen. A message that brings more than are left fails the channel with `EPROTO`, or with `EMFILE`
+   * when this process has no room for them.
+   */
+  readonly maxDescriptors?: number;
+}
+
+/**
+ * Bytes both ways over a socket, or over one descriptor for reading and another for writing. Writing goes through
+ * slabs: what is in a channel's slab is written by one system call at the end of this turn of the event loop, or
+ * directly after the callback of this module during which it was put there. If the kernel does not take everything, the
+ * channel keeps the slab and the rest follows when there is room. Unsent bytes keep the event loop alive, even after
+ * `unref`. At `process.exit`, what the kernel takes without waiting is still written.
+ */
+export interface ByteChannel {
+  /** Greater than 0; unique among the environment's open channels. */
+  readonly id: number;
+  /** Begin to read. Called once. */
+  start(): void;
+  /**
+   * Take a free slab: START and END are 16, OWNER is `id`. To be called only when the channel owns none (when
+   * `slab.words[2] !== id`). Its bytes are sent without any further call. Throws when the channel is closed, or was
+   * shut down for writing.
+   */
+  acquire(): WriteSlab;
+  /** Write what is unsent now, as far as the kernel takes it. Errors are told by `onError` later. */
+  flush(): void;
+  /** Ask for one `onWritable` when the channel has nothing unsent; soon, if it has nothing unsent now. */
+  wantWritable(): void;
+  /**
+   * After what is unsent has been handed to the kernel, tell the peer that no more follows: shut the socket down for
+   * writing, or close the descriptor for writing. Idempotent.
+   */
+  shutdownWrite(): void;
+  /** Close now. Unsent bytes are lost, and no callback follows. Idempotent. */
+  close(): void;
+  /** Let this channel keep the event loop alive while it reads (the default), or not. */
+  ref(): void;
+  unref(): void;
+  /**
+   * Send `bytes` (1 to 4,096) now, and copies of `fds` (1 to 253) with them, by `SCM_RIGHTS`; `fds` remain the caller's. Throws
+   * `EAGAIN` without sending when the kernel has no room. Only on Unix sockets.
+   */
+  sendDescriptors(bytes: Uint8Array, fds: readonly number[]): void;
+}
+
+/**
+ * Where a socket listens or connects: a Unix socket's `path`, or an abstract name written `@NAME`, at most 107 bytes
+ * (unix(7)); or a numeric IPv4 or IPv6 address. Names are not resolved here.
+ */
+export type SocketAddress = { readonly path: string } | { readonly address: string; readonly port: number };
+
+/** What the kernel says of the process at the other end, at the time it connected or began to listen. */
+export interface PeerCredentials {
+  /** 0 when the peer is in another pid namespace. */
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Who connected: the credentials on a Unix socket, the remote address on TCP. */
+export type AcceptedPeer = PeerCredentials | { readonly address: string; readonly port: number };
+
+export interface ListenerHandler {
+  /** A connection was accepted. `fd`, which does not block, is now the handler's. TCP has `TCP_NODELAY` set. */
+  onConnection(fd: number, peer: AcceptedPeer): void;
+  /**
+   * No descriptor or memory is left for another connection (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`). The listener
+   * goes on when this environment closes a descriptor, or else tries again after 100 ms; the kernel keeps those who
+   * wait. Also called once, before the listener closes itself, if accepting fails in a way that cannot pass.
+   */
+  onError(error: SystemError): void;
+}
+
+export interface ListenOptions {
+  /** How many connections may wait to be accepted; the kernel caps it at net.core.somaxconn. Default 511. */
+  readonly backlog?: number;
+  /** The socket file's permissions. They hold from before the file appears. Default 0o600. */
+  readonly mode?: number;
+  /** Whether `::` refuses IPv4. Default true. */
+  readonly ipv6Only?: boolean;
+}
+
+/** Accepts connections at one address, at most 64 in each turn of the event loop. */
+export interface SocketListener {
+  /** Where it listens, with a port of 0 replaced by the one chosen. */
+  address(): SocketAddress;
+  /** Stop listening. The socket file is removed, if it is still this listener's. Idempotent. */
+  close(): void;
+  ref(): void;
+  unref(): void;
+}
+
+export interface ConnectorHandler {
+  /** Connected. `fd`, which does not block, is now the handler's. TCP has `TCP_NODELAY` set. */
+  onConnect(fd: number): void;
+  onError(error: SystemError): void;
+}
+
+/** One attempt to connect. Ends in exactly one of `onConnect` and `onError`, unless cancelled. */
+export interface SocketConnector {
+  /** Give up; no callback follows. Idempotent. */
+  cancel(): void;
+}
+
+/** What a descriptor is open on (fstat(2)). */
+export type DescriptorKind = "socket" | "pipe" | "file" | "directory" | "terminal" | "device" | "other";
+
+export interface Native {
+  /** Where all channels of this environment read to, 320 KiB. Valid within `onRead`. Must never be transferred. */
+  readonly readSlab: Uint8Array;
+
+  /**
+   * Takes ownership of the descriptors (one number twice for a socket) and makes them non-blocking. Throws, and takes
+   * nothing, when one cannot be polled (a regular file) or already is in this environment.
+   */
+  readonly ByteChannel: new (
+    readFd: number,
+    writeFd: number,
+    handler: ByteHandler,
+    options?: ByteChannelOptions,
+  ) => ByteChannel;
+
+  /** Binds and listens at once; throws a `SystemError` (`EADDRINUSE`, `EACCES`, ...) when that fails. */
+  readonly SocketListener: new (
+    address: SocketAddress,
+    handler: ListenerHandler,
+    options?: ListenOptions,
+  ) => SocketListener;
+
+  /**
+   * Begins to connect. Every failure of the attempt is told by `onError`. When a Unix listener's backlog is full the attempt is repeated, first after
+   * 1 ms, later every 64 ms, for 10 s, and then fails with `EAGAIN`.
+   */
+  readonly SocketConnector: new (address: SocketAddress, handler: ConnectorHandler) => SocketConnector;
+
+  /** A pipe: `[for reading, for writing]`. Both block, as a child that inherits one expects. */
+  pipe2(): [readFd: number, writeFd: number];
+  /** Two connected Unix stream sockets, both blocking. */
+  socketPair(): [number, number];
+  /** The credentials of the process at the other end of a Unix socket (`SO_PEERCRED`). */
+  peerCredentials(fd: number): PeerCredentials;
+  /** The address of this end of a TCP or Unix socket; `{ path: "" }` for an unnamed Unix socket. */
+  localAddress(fd: number): SocketAddress;
+  /** The address of the other end. */
+  peerAddress(fd: number): SocketAddress;
+  fstatKind(fd: number): DescriptorKind;
+  /** Whether programs that this process starts do not inherit the descriptor. */
+  setCloseOnExec(fd: number, closeOnExec: boolean): void;
+  /** Make reads and writes fail with EAGAIN instead of waiting. Holds for every copy of the descriptor, in all processes. */
+  setNonBlocking(fd: number, nonBlocking: boolean): void;
+  /** Ask for socket buffers of this many bytes (`SO_SNDBUF`, `SO_RCVBUF`); returns what the kernel gives. */
+  setSendBuffer(fd: number, bytes: number): number;
+  setReceiveBuffer(fd: number, bytes: number): number;
+  /** Ask for a pipe's capacity in bytes (`F_SETPIPE_SZ`); returns what the kernel gives. */
+  setPipeSize(fd: number, bytes: number): number;
+  /** A copy of `fd` with a number of at least 3. */
+  dup(fd: number): number;
+  /** Make `to` a copy of `from`, replacing what it was. Standard descriptors (0, 1, 2) remain inheritable. */
+  dup2(from: number, to: number): void;
+  closeFd(fd: number): void;
+  /**
+   * Lock the file at `path` for this open descriptor alone (`flock(2)`), creating it with mode 0600. Returns the
+   * descriptor that holds the lock, or undefined when another holds it. To give it up: unlink `path` first if it is to
+   * go, then `closeFd`. It also ends with the process.
+   */
+  lockFile(path: string): number | undefined;
+}
+
+/** What the addon exports: its face, and what only this module calls. */
+interface Binding extends Native {
+  /** Write what is unsent without waiting and remove socket files, since the process or worker is about to end. */
+  exiting(): void;
+}
+
+function load(): { binding: Binding } | { reason: string } {
+  if (process.env["SLUICE_NATIVE"] === "0") return { reason: "disabled by SLUICE_NATIVE=0" };
+  const require = createRequire(import.meta.url);
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  try {
+    return { binding: (require("node-gyp-build") as (root: string) => Binding)(root) };
+  } catch (error) {
+    const cause = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    return {
+      reason:
+        `@sluice/native has no build for ${process.platform}-${process.arch} that loads here (${cause}); ` +
+        `on Linux with a C++ compiler, "npm run build" in ${root} makes one`,
+    };
+  }
+}
+
+const loaded = load();
+
+/** The addon; undefined when there is none for this platform, or when SLUICE_NATIVE=0 is set. */
+export const native: Native | undefined = "binding" in loaded ? loaded.binding : undefined;
+
+/** Why `native` is undefined, and the remedy; empty when it is there. */
+export const nativeUnavailable: string = "reason" in loaded ? loaded.reason : "";
+
+if ("binding" in loaded) {
+  const { binding } = loaded;
+  // Node does not run an addon's clean-up hooks at process.exit() in the main thread, but does emit this event.
+  process.on("exit", () => binding.exiting());
+}
