@@ -1,12 +1,641 @@
-import type { Client, Implementation, ServiceDefinition } from "./definition.js";
-import type { Peer } from "./transport.js";
+import type { Clock, Timer } from "./clock.js";
+import { systemClock } from "./clock.js";
+import {
+  alreadyCancelled,
+  deadlineError,
+  expiryOf,
+  listenForCancel,
+  NO_OPTIONS,
+  ResponseQueue,
+  SingleResponseCall,
+  StreamResponseCall,
+  type CallOptions,
+} from "./client-call.js";
+import type { CancelLink, CancelReason } from "./cancellation.js";
+import type { Client, Implementation, MessageSource, ServiceDefinition } from "./definition.js";
+import { Emitter } from "./emitter.js";
+import { RpcError } from "./error.js";
+import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
+import { completeLimits, type Limits } from "./limits.js";
+import { methodsOf, type MethodInfo } from "./method.js";
+import { Metadata } from "./metadata.js";
+import { Registry } from "./registry.js";
+import { RefusedCall, ServerCall, type BoundMethod } from "./server-call.js";
+import {
+  Session,
+  type AcceptedStream,
+  type Acceptor,
+  type IncomingCall,
+  type Keepalive,
+  type SessionOwner,
+} from "./session.js";
+import { Status } from "./status.js";
+import { TimerWheel, type Expiring, type TimerList } from "./timer-wheel.js";
+import type { Connection, Peer } from "./transport.js";
 
+/** gRPC's connectivity states, by the same names. */
 export type ChannelState = "idle" | "connecting" | "ready" | "transient-failure" | "shutdown";
 
-export interface Channel {
-  readonly state: ChannelState;
-  readonly peer: Peer | undefined;
-  client<S extends ServiceDefinition>(definition: S): Client<S>;
-  add<S extends ServiceDefinition>(definition: S, implementation: Implementation<S>): this;
-  close(options?: { timeoutMs?: number }): Promise<void>;
+/** How long to wait between attempts to reconnect: exponentially longer, each time with jitter. */
+export interface Backoff {
+  /** Before the second attempt, in milliseconds. Default 100. */
+  readonly initialMs: number;
+  /** At most, in milliseconds. Default 10,000. */
+  readonly maxMs: number;
+  /** From one attempt to the next. Default 1.6. */
+  readonly factor: number;
+  /** Each wait is changed at random by up to this part of it. Default 0.2. */
+  readonly jitter: number;
+}
+
+/** What clients, servers and their channels have in common. */
+export interface EndpointOptions {
+  /** What this end allows the other. */
+  readonly limits?: Partial<Limits>;
+  /** Around every call made and served here; the first is outermost. */
+  readonly interceptors?: readonly Interceptor[];
+  /**
+   * PINGs to a silent peer; `false` for none. Default: every 20 s, with 10 s to answer, where only silence tells of the
+   * peer's death (`traits.peerDeath`), and none where the kernel does.
+   */
+  readonly keepalive?: Partial<Keepalive> | false;
+}
+
+/** Options of a channel that connects. */
+export interface ChannelOptions extends EndpointOptions {
+  /** Whether calls wait for a connection, and `connect` for the first one, instead of failing. Default false. */
+  readonly waitForReady?: boolean;
+  readonly backoff?: Partial<Backoff>;
+  /** Gives up the first connection attempt when aborted. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `close`. */
+export interface CloseOptions {
+  /** How long calls in flight may take to finish, in milliseconds, before they are cut off. Default 30,000. */
+  readonly timeoutMs?: number;
+}
+
+const DEFAULT_CLOSE_MS = 30_000;
+const DEFAULT_KEEPALIVE: Keepalive = { intervalMs: 20_000, timeoutMs: 10_000 };
+const DEFAULT_BACKOFF: Backoff = { initialMs: 100, maxMs: 10_000, factor: 1.6, jitter: 0.2 };
+
+export type ChannelEvents = {
+  /** The state has changed. */
+  state: [state: ChannelState];
+};
+
+/** Wheels are shared by all channels on one clock: one armed timer in all. */
+const wheels = new WeakMap<Clock, TimerWheel>();
+
+function wheelOf(clock: Clock): TimerWheel {
+  let wheel = wheels.get(clock);
+  if (wheel === undefined) wheels.set(clock, (wheel = new TimerWheel(clock)));
+  return wheel;
+}
+
+/** What a channel needs that its maker knows. Not part of the public API. */
+export interface ChannelParts {
+  readonly address: string;
+  readonly options: EndpointOptions;
+  readonly clock?: Clock;
+  /** Makes connections; undefined for a channel that lives as long as its one session. */
+  readonly dial?: (signal: AbortSignal) => Promise<Connection>;
+  /** Services that are found if the channel itself has none of the name. */
+  readonly services?: Registry;
+  readonly onReady?: (channel: Channel) => void;
+  readonly onClosed?: (channel: Channel, error: Error | undefined) => void;
+}
+
+/**
+ * Makes calls to one peer, and serves those that the peer makes back. A channel of `connect` reconnects for as long as
+ * it is not closed; a server's channel (`context.channel`) lives as long as its connection.
+ */
+export class Channel implements SessionOwner, Acceptor {
+  /** The address that this channel connects to, or that the peer connected to. */
+  readonly address: string;
+  readonly limits: Limits;
+  readonly #clock: Clock;
+  readonly #dial: ChannelParts["dial"];
+  readonly #interceptors: readonly Interceptor[];
+  readonly #keepalive: Partial<Keepalive> | false | undefined;
+  readonly #waitForReady: boolean;
+  readonly #backoff: Backoff;
+  readonly #onReadyHook: ChannelParts["onReady"];
+  readonly #onClosedHook: ChannelParts["onClosed"];
+  readonly #inheritedServices: Registry | undefined;
+  #services: Registry | undefined = undefined;
+  #events: Emitter<ChannelEvents> | undefined = undefined;
+
+  #state: ChannelState = "idle";
+  /** The session for new calls; ready, or on its way to be. */
+  #session: Session | undefined = undefined;
+  /** Sessions that are not closed, among them those that finish their calls after a GOAWAY. */
+  readonly #sessions = new Set<Session>();
+  #connecting: AbortController | undefined = undefined;
+  #attempts = 0;
+  #retryTimer: Timer | undefined = undefined;
+  #lastError: RpcError | undefined = undefined;
+  #waiting: Set<SessionWaiter> | undefined = undefined;
+  #referenced = true;
+  #closing: Promise<void> | undefined = undefined;
+  #closed: (() => void) | undefined = undefined;
+  #closeTimer: Timer | undefined = undefined;
+
+  /** @private Channels are made by `connect` and by servers. */
+  constructor(parts: ChannelParts) {
+    const { options } = parts;
+    const { waitForReady, backoff } = options as ChannelOptions;
+    this.address = parts.address;
+    this.limits = completeLimits(options.limits);
+    this.#clock = parts.clock ?? systemClock;
+    this.#dial = parts.dial;
+    this.#interceptors = options.interceptors ?? [];
+    this.#keepalive = checkKeepalive(options.keepalive);
+    this.#waitForReady = waitForReady ?? false;
+    this.#backoff = completeBackoff(backoff);
+    this.#inheritedServices = parts.services;
+    this.#onReadyHook = parts.onReady;
+    this.#onClosedHook = parts.onClosed;
+  }
+
+  get state(): ChannelState {
+    return this.#state;
+  }
+
+  /** What the kernel vouches for about the other end; undefined while there is no connection. */
+  get peer(): Peer | undefined {
+    return this.#session?.connection.peer;
+  }
+
+  /** Be told of `event`. Returns a function that ends it. */
+  on<E extends keyof ChannelEvents>(event: E, listener: (...args: ChannelEvents[E]) => void): () => void {
+    return (this.#events ??= new Emitter()).on(event, listener);
+  }
+
+  /** A typed client of a service that the peer offers: one function per method. */
+  client<S extends ServiceDefinition>(service: S): Client<S> {
+    const client: Record<string, unknown> = {};
+    for (const [key, method] of methodsOf(service)) client[key] = this.#callFunction(method);
+    return client as Client<S>;
+  }
+
+  /**
+   * Offer a service to the peer of this channel. Throws ALREADY_EXISTS if it is offered already, INVALID_ARGUMENT if a
+   * method has no handler (and names it).
+   */
+  add<S extends ServiceDefinition>(service: S, implementation: Implementation<S>): this {
+    this.#services ??= new Registry(this.#interceptors, this.#inheritedServices);
+    this.#services.add(service, implementation);
+    return this;
+  }
+
+  /** Whether the channel's connection alone keeps the process alive (it does until `unref`). */
+  ref(): void {
+    this.#referenced = true;
+    for (const session of this.#sessions) session.connection.ref();
+  }
+
+  unref(): void {
+    this.#referenced = false;
+    for (const session of this.#sessions) session.connection.unref();
+    this.#retryTimer?.unref();
+  }
+
+  /**
+   * Make no new calls, let those in flight (both ways) finish, and close. Resolves when nothing is left. Calls that take
+   * longer than `timeoutMs` fail with UNAVAILABLE. Idempotent; the first call's options count.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing;
+    const closing = (this.#closing = new Promise((resolve) => (this.#closed = resolve)));
+    this.#retryTimer?.cancel();
+    this.#connecting?.abort(closedError());
+    this.#setState("shutdown");
+    this.#refuseWaiting(closedError(), () => true);
+    if (this.#sessions.size === 0) this.#finishClosing();
+    else {
+      this.#closeTimer = this.#clock.setTimer(() => {
+        const error = new RpcError(Status.UNAVAILABLE, "the channel was closed before the call was over");
+        for (const session of this.#sessions) session.destroy(error);
+      }, options.timeoutMs ?? DEFAULT_CLOSE_MS);
+      for (const session of this.#sessions) session.drain("the channel was closed");
+    }
+    return closing;
+  }
+
+  /** @private Cut every connection at once. */
+  destroy(error: Error): void {
+    for (const session of this.#sessions) session.destroy(error);
+  }
+
+  // ------------------------------------------------------------------------------------------------ Connecting
+
+  /** @private The first attempt of `connect`: rejects if it fails, unless the channel waits for connections. */
+  async open(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    const onAbort = (): void => {
+      const error = RpcError.from(signal!.reason, Status.CANCELLED);
+      this.#connecting?.abort(error);
+      this.#refuseWaiting(error, () => true);
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      this.#connect();
+      await this.#whenReady({ waitForReady: this.#waitForReady });
+    } catch (error) {
+      await this.close();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** @private Run a session over a connection: the one of a server's channel, or one just made. */
+  attach(connection: Connection, connecting: boolean): void {
+    const { peerDeath } = connection.traits;
+    const keepalive =
+      this.#keepalive === false || (this.#keepalive === undefined && peerDeath === "carrier")
+        ? undefined
+        : { ...DEFAULT_KEEPALIVE, ...this.#keepalive };
+    const session = new Session({
+      connection,
+      connecting,
+      limits: this.limits,
+      clock: this.#clock,
+      wheel: wheelOf(this.#clock),
+      acceptor: this,
+      owner: this,
+      keepalive,
+    });
+    this.#session = session;
+    this.#sessions.add(session);
+    if (!this.#referenced) connection.unref();
+    session.start();
+  }
+
+  #connect(): void {
+    const controller = (this.#connecting = new AbortController());
+    this.#setState("connecting");
+    this.#dial!(controller.signal).then(
+      (connection) => {
+        if (controller.signal.aborted) connection.destroy();
+        else this.attach(connection, true);
+      },
+      (error: unknown) => {
+        if (!controller.signal.aborted) this.#onConnectFailure(RpcError.from(error, Status.UNAVAILABLE));
+      },
+    );
+  }
+
+  #onConnectFailure(error: RpcError): void {
+    this.#session = undefined;
+    this.#lastError = error;
+    if (this.#closing !== undefined) return;
+    this.#setState("transient-failure");
+    this.#refuseWaiting(error, (waiter) => !waiter.patient);
+    if (this.#closing !== undefined) return; // by a listener, or by who waited
+    const { initialMs, maxMs, factor, jitter } = this.#backoff;
+    const wait = Math.min(maxMs, initialMs * factor ** this.#attempts++);
+    this.#retryTimer = this.#clock.setTimer(
+      () => this.#connect(),
+      wait * (1 + jitter * (2 * Math.random() - 1)),
+    );
+    if (!this.#referenced) this.#retryTimer.unref();
+  }
+
+  /** @private */
+  onReady(session: Session): void {
+    if (this.#closing !== undefined) return session.drain("the channel was closed");
+    this.#attempts = 0;
+    this.#setState("ready");
+    this.#onReadyHook?.(this);
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    for (const waiter of waiting ?? []) waiter.resolve(session);
+  }
+
+  /** @private */
+  onDraining(session: Session): void {
+    if (session !== this.#session || this.#closing !== undefined) return;
+    this.#loseSession(session, new RpcError(Status.UNAVAILABLE, "the peer is closing the connection"));
+  }
+
+  /** @private */
+  onClosed(session: Session, error: Error | undefined): void {
+    this.#sessions.delete(session);
+    if (session === this.#session) {
+      const cause = error ?? new RpcError(Status.UNAVAILABLE, "the peer closed the connection");
+      this.#loseSession(session, RpcError.from(cause, Status.UNAVAILABLE));
+    }
+    if (this.#sessions.size === 0) {
+      if (this.#closing !== undefined) this.#finishClosing();
+      else if (this.#state === "shutdown") this.#onClosedHook?.(this, error);
+    }
+  }
+
+  /** The session takes no more calls: connect again, if that can be. */
+  #loseSession(session: Session, error: RpcError): void {
+    if (this.#closing !== undefined) return;
+    const wasReady = this.#state === "ready";
+    if (this.#dial === undefined || !session.connection.traits.reconnectable) {
+      // What this channel was for is over; calls in flight may still finish.
+      this.#lastError = error;
+      this.#setState("shutdown");
+      this.#refuseWaiting(error, () => true);
+      if (session.closed) this.#session = undefined;
+    } else if (wasReady) {
+      this.#session = undefined;
+      this.#lastError = error;
+      this.#connect();
+    } else this.#onConnectFailure(error);
+  }
+
+  #finishClosing(): void {
+    this.#closeTimer?.cancel();
+    this.#session = undefined;
+    this.#onClosedHook?.(this, undefined);
+    this.#closed?.();
+  }
+
+  #setState(state: ChannelState): void {
+    if (this.#state === state || this.#state === "shutdown") return;
+    this.#state = state;
+    this.#events?.emit("state", state);
+  }
+
+  // ------------------------------------------------------------------------------------------------ Serving
+
+  /** @private */
+  find(path: string): BoundMethod | undefined {
+    return (this.#services ?? this.#inheritedServices)?.find(path);
+  }
+
+  /** @private */
+  accept(session: Session, target: unknown, call: IncomingCall): AcceptedStream {
+    if (target === undefined) {
+      // It may have been added since the peer first called it.
+      const late = this.find(call.path);
+      if (late !== undefined) return this.accept(session, late, call);
+      const services = this.#services ?? this.#inheritedServices ?? NO_SERVICES;
+      return new RefusedCall(session, Status.UNIMPLEMENTED, services.explain(call.path));
+    }
+    // A peer that makes and cancels calls in quick succession (CVE-2023-44487) must wait for its handlers.
+    if (session.handlers >= 2 * this.limits.maxConcurrentStreams) {
+      const text = `${session.handlers} handlers of this connection are still running, most of them cancelled`;
+      return new RefusedCall(session, Status.RESOURCE_EXHAUSTED, text);
+    }
+    return new ServerCall(session, target as BoundMethod, call, this);
+  }
+
+  // ------------------------------------------------------------------------------------------------ Calling
+
+  #callFunction(method: MethodInfo): unknown {
+    const { requestStream, responseStream } = method.definition;
+    if (this.#interceptors.length > 0) {
+      return (requests: unknown, options: CallOptions = NO_OPTIONS) => {
+        const source = (requestStream ? requests : [requests]) as MessageSource<unknown>;
+        const responses = this.#intercept(method, source, options);
+        return responseStream ? responses : this.#onlyResponse(method, responses);
+      };
+    }
+    const single = !requestStream;
+    return responseStream
+      ? (requests: unknown, options?: CallOptions) => this.#callForStream(method, requests, single, options)
+      : (requests: unknown, options?: CallOptions) => this.#callForOne(method, requests, single, options);
+  }
+
+  #callForOne(
+    method: MethodInfo,
+    requests: unknown,
+    single: boolean,
+    options: CallOptions = NO_OPTIONS,
+  ): Promise<unknown> {
+    const session = this.#session;
+    if (session === undefined || !session.ready) {
+      return this.#whenReady(options).then((ready) => callForOne(ready, method, requests, single, options));
+    }
+    if (session.waitingStreams >= this.limits.maxQueuedCalls) return Promise.reject(this.#tooManyWaiting());
+    return callForOne(session, method, requests, single, options);
+  }
+
+  #callForStream(
+    method: MethodInfo,
+    requests: unknown,
+    single: boolean,
+    options: CallOptions = NO_OPTIONS,
+  ): AsyncIterable<unknown> {
+    const responses = new ResponseQueue();
+    const begin = (session: Session): void => {
+      if (responses.abandoned) return;
+      const call = new StreamResponseCall(session, method, responses);
+      call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options);
+    };
+    const session = this.#session;
+    if (session?.ready !== true) {
+      this.#whenReady(options).then(begin, (error: unknown) => responses.queue.end(error));
+    } else if (session.waitingStreams >= this.limits.maxQueuedCalls)
+      responses.queue.end(this.#tooManyWaiting());
+    else begin(session);
+    return responses.queue;
+  }
+
+  #intercept(
+    method: MethodInfo,
+    source: MessageSource<unknown>,
+    options: CallOptions,
+  ): AsyncIterable<unknown> {
+    const signals = [options.signal, options.parent?.signal].filter((signal) => signal !== undefined);
+    const call: InterceptedCall = {
+      side: "client",
+      method,
+      metadata: new Metadata(options.metadata),
+      header: new Metadata(),
+      trailer: new Metadata(),
+      deadline: deadlineOf(options, this.#clock),
+      signal: signals.length === 1 ? signals[0]! : AbortSignal.any(signals),
+      context: undefined,
+      requests: asAsyncIterable(source),
+    };
+    const last = (inner: InterceptedCall): AsyncIterable<unknown> =>
+      this.#callForStream(method, inner.requests, false, {
+        deadline: inner.deadline,
+        signal: inner.signal,
+        metadata: inner.metadata,
+        waitForReady: options.waitForReady,
+        onHeader: (header) => void call.header.merge(header),
+        onTrailer: (trailer) => void call.trailer.merge(trailer),
+      });
+    return reporting(compose(this.#interceptors, last)(call), call, options);
+  }
+
+  #onlyResponse(method: MethodInfo, responses: AsyncIterable<unknown>): Promise<unknown> {
+    const error = (text: string) => () =>
+      new RpcError(Status.INTERNAL, `${method.path} gives one response; ${text}`, { mayHaveRun: true });
+    return onlyMessage(responses, error("there was none"), error("there was another"));
+  }
+
+  #tooManyWaiting(): RpcError {
+    return new RpcError(
+      Status.RESOURCE_EXHAUSTED,
+      `${this.limits.maxQueuedCalls} calls are waiting already (limits.maxQueuedCalls)`,
+    );
+  }
+
+  /** A session that is ready for calls. Rejects when there is none to wait for, or the call's time is up. */
+  #whenReady(options: CallOptions): Promise<Session> {
+    const session = this.#session;
+    if (session?.ready === true) return Promise.resolve(session);
+    if (this.#closing !== undefined) return Promise.reject(closedError());
+    const patient = options.waitForReady ?? this.#waitForReady;
+    if (this.#state === "shutdown" || (this.#state === "transient-failure" && !patient)) {
+      const { code, message } = this.#lastError!;
+      return Promise.reject(new RpcError(code, message, { cause: this.#lastError, mayHaveRun: false }));
+    }
+    if ((this.#waiting?.size ?? 0) >= this.limits.maxQueuedCalls)
+      return Promise.reject(this.#tooManyWaiting());
+    return new Promise((resolve, reject) => {
+      const waiting = (this.#waiting ??= new Set());
+      const waiter = new SessionWaiter(patient, wheelOf(this.#clock), resolve, reject, () =>
+        waiting.delete(waiter),
+      );
+      waiting.add(waiter);
+      waiter.start(options, this.#clock);
+    });
+  }
+
+  #refuseWaiting(error: RpcError, which: (waiter: SessionWaiter) => boolean): void {
+    for (const waiter of [...(this.#waiting ?? [])]) {
+      if (which(waiter)) waiter.reject(error);
+    }
+  }
+}
+
+function callForOne(
+  session: Session,
+  method: MethodInfo,
+  requests: unknown,
+  single: boolean,
+  options: CallOptions,
+): Promise<unknown> {
+  const call = new SingleResponseCall(session, method);
+  call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options);
+  return call.promise;
+}
+
+/** A call that waits for a connection. */
+class SessionWaiter implements Expiring {
+  expireAt = 0;
+  timerList: TimerList | undefined = undefined;
+  timerNext: Expiring | undefined = undefined;
+  timerPrevious: Expiring | undefined = undefined;
+  readonly #wheel: TimerWheel;
+  readonly #resolve: (session: Session) => void;
+  readonly #reject: (error: RpcError) => void;
+  readonly #leave: () => void;
+  #links: CancelLink[] = [];
+
+  constructor(
+    /** Whether it outlasts failed attempts. */
+    readonly patient: boolean,
+    wheel: TimerWheel,
+    resolve: (session: Session) => void,
+    reject: (error: RpcError) => void,
+    leave: () => void,
+  ) {
+    this.#wheel = wheel;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#leave = leave;
+  }
+
+  start(options: CallOptions, clock: Clock): void {
+    const reason = alreadyCancelled(options);
+    if (reason !== undefined) return this.onCancelled(reason);
+    const expireAt = expiryOf(options, () => clock.now());
+    if (expireAt !== undefined) this.#wheel.add(this, expireAt);
+    this.#links = listenForCancel(options, this);
+  }
+
+  resolve(session: Session): void {
+    this.#end();
+    this.#resolve(session);
+  }
+
+  reject(error: RpcError): void {
+    this.#end();
+    this.#reject(error);
+  }
+
+  onDeadline(): void {
+    this.reject(deadlineError(false));
+  }
+
+  onCancelled(reason: CancelReason): void {
+    this.reject(new RpcError(reason.code, reason.text, { cause: reason.cause }));
+  }
+
+  #end(): void {
+    this.#leave();
+    this.#wheel.remove(this);
+    for (const link of this.#links) link.remove();
+  }
+}
+
+const NO_SERVICES = new Registry([]);
+
+function closedError(): RpcError {
+  return new RpcError(Status.FAILED_PRECONDITION, "the channel has been closed; connect again to make calls");
+}
+
+function deadlineOf(options: CallOptions, clock: Clock): Date | undefined {
+  const expireAt = expiryOf(options, () => clock.now());
+  return expireAt === undefined ? undefined : new Date(Date.now() + expireAt - clock.now());
+}
+
+async function* asAsyncIterable(source: MessageSource<unknown> | Iterable<unknown>): AsyncGenerator<unknown> {
+  yield* source as AsyncIterable<unknown>;
+}
+
+/** Tell the caller's `onHeader` and `onTrailer` what the interceptors left of them. */
+async function* reporting(
+  responses: AsyncIterable<unknown>,
+  call: InterceptedCall,
+  options: CallOptions,
+): AsyncGenerator<unknown> {
+  let first = true;
+  try {
+    for await (const response of responses) {
+      if (first) options.onHeader?.(call.header);
+      first = false;
+      yield response;
+    }
+  } finally {
+    if (first) options.onHeader?.(call.header);
+    options.onTrailer?.(call.trailer);
+  }
+}
+
+function checkKeepalive(
+  keepalive: Partial<Keepalive> | false | undefined,
+): Partial<Keepalive> | false | undefined {
+  for (const [name, value] of Object.entries(keepalive || {})) {
+    checkPositive(`keepalive.${name}`, value, name in DEFAULT_KEEPALIVE);
+  }
+  return keepalive;
+}
+
+function completeBackoff(backoff: Partial<Backoff> = {}): Backoff {
+  for (const [name, value] of Object.entries(backoff)) {
+    if (name === "jitter" && value >= 0 && value <= 1) continue;
+    checkPositive(`backoff.${name}`, value, name in DEFAULT_BACKOFF);
+  }
+  return { ...DEFAULT_BACKOFF, ...backoff };
+}
+
+function checkPositive(name: string, value: unknown, known: boolean): void {
+  if (!known) throw new RpcError(Status.INVALID_ARGUMENT, `there is no option "${name}"`);
+  if (typeof value !== "number" || !(value > 0 && value <= 0x7fff_ffff)) {
+    throw new RpcError(Status.INVALID_ARGUMENT, `${name} is ${String(value)}; give a number above 0`);
+  }
 }

@@ -10,13 +10,21 @@ export interface Clock {
 export interface Timer {
   /** Forget the timer. Harmless when it has fired. */
   cancel(): void;
+  /** Let the process end although the timer is pending, where the platform knows such a thing. */
+  unref(): void;
 }
+
+/** The longest delay of `setTimeout`; longer ones would fire at once. */
+const MAX_DELAY_MS = 0x7fff_ffff;
 
 /** `performance.now` and `setTimeout`. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   setTimer(callback, delayMs) {
-    const handle = setTimeout(callback, delayMs);
-    return { cancel: () => clearTimeout(handle) };
+    const handle: unknown = setTimeout(callback, Math.min(delayMs, MAX_DELAY_MS));
+    return {
+      cancel: () => clearTimeout(handle as number),
+      unref: () => (handle as { unref?: () => void }).unref?.(),
+    };
   },
 };

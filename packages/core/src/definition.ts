@@ -3,8 +3,8 @@
  * follow from it without further generated code.
  */
 import type { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { CallOptions } from "./client.js";
-import type { ServerContext } from "./server.js";
+import type { CallOptions } from "./client-call.js";
+import type { ServerContext } from "./server-call.js";
 
 /** Encodes and decodes one message type, as ts-proto's `MessageFns` does. */
 export interface MessageCodec<T> {
@@ -19,7 +19,10 @@ export interface MethodDefinition<Request = any, Response = any> {
   readonly requestStream: boolean;
   readonly responseType: MessageCodec<Response>;
   readonly responseStream: boolean;
-  readonly options: { readonly idempotencyLevel?: "IDEMPOTENT" | "NO_SIDE_EFFECTS"; readonly [option: string]: unknown };
+  readonly options: {
+    readonly idempotencyLevel?: "IDEMPOTENT" | "NO_SIDE_EFFECTS";
+    readonly [option: string]: unknown;
+  };
 }
 
 /** A generated Definition. */
@@ -31,11 +34,9 @@ export interface ServiceDefinition {
 
 /** What rxjs and others call an Observable, as far as Sluice needs it. */
 export interface ObservableLike<T> {
-  subscribe(observer: {
-    next(value: T): void;
-    error(error: unknown): void;
-    complete(): void;
-  }): { unsubscribe(): void };
+  subscribe(observer: { next(value: T): void; error(error: unknown): void; complete(): void }): {
+    unsubscribe(): void;
+  };
 }
 
 /** What a streaming handler may return. */
@@ -47,8 +48,14 @@ type ResponseOf<M> = M extends { readonly responseType: MessageCodec<infer T> } 
 /** The call that a client offers for one method. */
 export type ClientMethod<M extends MethodDefinition> = M extends { readonly requestStream: true }
   ? M extends { readonly responseStream: true }
-    ? (requests: AsyncIterable<RequestOf<M>> | Iterable<RequestOf<M>>, options?: CallOptions) => AsyncIterable<ResponseOf<M>>
-    : (requests: AsyncIterable<RequestOf<M>> | Iterable<RequestOf<M>>, options?: CallOptions) => Promise<ResponseOf<M>>
+    ? (
+        requests: AsyncIterable<RequestOf<M>> | Iterable<RequestOf<M>>,
+        options?: CallOptions,
+      ) => AsyncIterable<ResponseOf<M>>
+    : (
+        requests: AsyncIterable<RequestOf<M>> | Iterable<RequestOf<M>>,
+        options?: CallOptions,
+      ) => Promise<ResponseOf<M>>
   : M extends { readonly responseStream: true }
     ? (request: RequestOf<M>, options?: CallOptions) => AsyncIterable<ResponseOf<M>>
     : (request: RequestOf<M>, options?: CallOptions) => Promise<ResponseOf<M>>;
@@ -62,7 +69,10 @@ export type Client<S extends ServiceDefinition> = {
 export type Handler<M extends MethodDefinition> = M extends { readonly requestStream: true }
   ? M extends { readonly responseStream: true }
     ? (requests: AsyncIterable<RequestOf<M>>, context: ServerContext) => MessageSource<ResponseOf<M>>
-    : (requests: AsyncIterable<RequestOf<M>>, context: ServerContext) => Promise<ResponseOf<M>> | ResponseOf<M>
+    : (
+        requests: AsyncIterable<RequestOf<M>>,
+        context: ServerContext,
+      ) => Promise<ResponseOf<M>> | ResponseOf<M>
   : M extends { readonly responseStream: true }
     ? (request: RequestOf<M>, context: ServerContext) => MessageSource<ResponseOf<M>>
     : (request: RequestOf<M>, context: ServerContext) => Promise<ResponseOf<M>> | ResponseOf<M>;

@@ -4,6 +4,22 @@ export * from "./metadata.js";
 export * from "./clock.js";
 export * from "./transport.js";
 export type * from "./definition.js";
-export type * from "./client.js";
-export type * from "./server.js";
-export type * from "./channel.js";
+export type { CallOptions } from "./client-call.js";
+export type { ServerContext } from "./server-call.js";
+export type { MethodInfo } from "./method.js";
+export type { InterceptedCall, Interceptor } from "./interceptor.js";
+export type { Limits } from "./limits.js";
+export type { Keepalive } from "./session.js";
+export { Channel } from "./channel.js";
+export type {
+  Backoff,
+  ChannelEvents,
+  ChannelOptions,
+  ChannelState,
+  CloseOptions,
+  EndpointOptions,
+} from "./channel.js";
+export { Server, type ServerEvents } from "./server.js";
+export { connectWith, type ConnectOptions } from "./connect.js";
+export { transportOf } from "./transports.js";
+export { WIRE_VERSION } from "./wire.js";

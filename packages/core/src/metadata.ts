@@ -27,7 +27,8 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
   constructor(init?: MetadataInit) {
     if (init === undefined) return;
     if (typeof (init as Iterable<unknown>)[Symbol.iterator] === "function") {
-      for (const [name, value] of init as Iterable<readonly [string, MetadataValue]>) this.append(name, value);
+      for (const [name, value] of init as Iterable<readonly [string, MetadataValue]>)
+        this.append(name, value);
     } else {
       for (const [name, value] of Object.entries(init)) {
         if (Array.isArray(value)) for (const one of value as MetadataValue[]) this.append(name, one);

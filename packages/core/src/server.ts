@@ -1,25 +1,123 @@
-import type { Channel } from "./channel.js";
-import type { Metadata, MetadataValue } from "./metadata.js";
-import type { Peer } from "./transport.js";
+import { Channel, type CloseOptions, type EndpointOptions } from "./channel.js";
+import type { Clock } from "./clock.js";
+import type { Implementation, ServiceDefinition } from "./definition.js";
+import { Emitter } from "./emitter.js";
+import { RpcError } from "./error.js";
+import { completeLimits } from "./limits.js";
+import { Registry } from "./registry.js";
+import { Status } from "./status.js";
+import { transportOf } from "./transports.js";
+import type { Connection, Listener, Peer, Transport, TransportOptions } from "./transport.js";
 
-/** What a handler is told of its call, and how it answers beside its messages. Valid until the handler settles. */
-export interface ServerContext {
-  /** `package.Service/Method`. */
-  readonly method: string;
-  /** Aborted when the call is cancelled, its deadline passes or the connection ends. Made when first read. */
-  readonly signal: AbortSignal;
-  /** When the caller gives up, if it said. */
-  readonly deadline: Date | undefined;
-  /** What the caller sent with the call. */
-  readonly metadata: Metadata;
-  /** What the kernel vouches for about the caller. */
-  readonly peer: Peer;
-  /** The way back: calls made here go to the caller, over the same connection. */
-  readonly channel: Channel;
-  /** Add to the response's headers, which leave with the first message. Throws FAILED_PRECONDITION after that. */
-  setHeader(name: string, value: MetadataValue): void;
-  /** Send the headers now, before any message. */
-  sendHeader(): void;
-  /** Add to the response's trailers, which leave with the status. */
-  setTrailer(name: string, value: MetadataValue): void;
+export type ServerEvents = {
+  /** A client has connected and said HELLO. The channel reaches it for as long as its connection lives. */
+  connection: [channel: Channel];
+  /** A connection was lost or cut off with an error (a hostile or broken peer, a crash). */
+  connectionError: [error: Error, peer: Peer | undefined];
+};
+
+/** Connections that have not said HELLO yet; when there are more, the oldest is cut off. */
+const MAX_HANDSHAKES = 1024;
+
+/** Serves services at any number of addresses. */
+export class Server {
+  readonly #transports: readonly Transport[];
+  readonly #options: EndpointOptions;
+  readonly #clock: Clock | undefined;
+  readonly #services: Registry;
+  readonly #events = new Emitter<ServerEvents>();
+  readonly #listeners = new Set<Listener>();
+  readonly #channels = new Set<Channel>();
+  readonly #handshaking = new Set<Channel>();
+  #closing: Promise<void> | undefined = undefined;
+  #onIdle: (() => void) | undefined = undefined;
+
+  /** @private Servers are made by `createServer`. */
+  constructor(transports: readonly Transport[], options: EndpointOptions, clock?: Clock) {
+    completeLimits(options.limits); // an error belongs here, not to the first connection
+    this.#transports = transports;
+    this.#options = options;
+    this.#clock = clock;
+    this.#services = new Registry(options.interceptors ?? []);
+  }
+
+  /**
+   * Offer a service at every address. Throws ALREADY_EXISTS if it has been added, INVALID_ARGUMENT if a method has no
+   * handler (and names it).
+   */
+  add<S extends ServiceDefinition>(service: S, implementation: Implementation<S>): this {
+    this.#services.add(service, implementation);
+    return this;
+  }
+
+  /**
+   * Listen at `address`, with its transport's options. Resolves to the listener, whose `address` can be connected to.
+   * Rejects with what `Transport.listen` does, and INVALID_ARGUMENT for an unknown scheme.
+   */
+  async listen(address: string, options: TransportOptions = {}): Promise<Listener> {
+    this.#checkOpen();
+    const transport = transportOf(this.#transports, address);
+    const listener = await transport.listen(address, (connection) => this.#accept(connection), options);
+    if (this.#closing !== undefined) {
+      await listener.close();
+      this.#checkOpen();
+    }
+    this.#listeners.add(listener);
+    return listener;
+  }
+
+  /** Be told of `event`. Returns a function that ends it. */
+  on<E extends keyof ServerEvents>(event: E, listener: (...args: ServerEvents[E]) => void): () => void {
+    return this.#events.on(event, listener);
+  }
+
+  /**
+   * Stop listening, let the calls in flight finish, and close every connection. Resolves when nothing is left. Calls that
+   * take longer than `timeoutMs` are cut off. Idempotent; the first call's options count.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    return (this.#closing ??= this.#close(options));
+  }
+
+  async #close(options: CloseOptions): Promise<void> {
+    await Promise.all([...this.#listeners].map((listener) => listener.close()));
+    this.#listeners.clear();
+    const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
+    await Promise.all([...this.#channels].map((channel) => channel.close(options)));
+    if (this.#channels.size > 0) await idle;
+  }
+
+  #accept(connection: Connection): void {
+    if (this.#closing !== undefined) return connection.destroy();
+    if (this.#handshaking.size >= MAX_HANDSHAKES) {
+      const [oldest] = this.#handshaking;
+      oldest!.destroy(new RpcError(Status.RESOURCE_EXHAUSTED, "too many connections have not said HELLO"));
+      this.#handshaking.delete(oldest!);
+    }
+    const channel = new Channel({
+      address: connection.peer.address,
+      options: this.#options,
+      services: this.#services,
+      ...(this.#clock === undefined ? {} : { clock: this.#clock }),
+      onReady: (ready) => {
+        this.#handshaking.delete(ready);
+        this.#events.emit("connection", ready);
+      },
+      onClosed: (closed, error) => {
+        this.#handshaking.delete(closed);
+        this.#channels.delete(closed);
+        if (error !== undefined) this.#events.emit("connectionError", error, connection.peer);
+        if (this.#channels.size === 0) this.#onIdle?.();
+      },
+    });
+    this.#channels.add(channel);
+    this.#handshaking.add(channel);
+    channel.attach(connection, false);
+  }
+
+  #checkOpen(): void {
+    if (this.#closing !== undefined) {
+      throw new RpcError(Status.FAILED_PRECONDITION, "the server has been closed; create another");
+    }
+  }
 }

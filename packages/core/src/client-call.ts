@@ -1,0 +1,339 @@
+/** The calling side of calls. */
+import {
+  abortReason,
+  sourceOf,
+  type Cancellable,
+  type CancelLink,
+  type CancelReason,
+} from "./cancellation.js";
+import type { MessageSource } from "./definition.js";
+import { RpcError } from "./error.js";
+import { MessagePump, type Sink } from "./message-pump.js";
+import { MessageQueue, type QueueOwner } from "./message-queue.js";
+import type { MethodInfo } from "./method.js";
+import { Metadata, type MetadataInit } from "./metadata.js";
+import { contextCall, type ServerContext } from "./server-call.js";
+import type { Session } from "./session.js";
+import { Status } from "./status.js";
+import { Stream, type Ending, type Opening } from "./stream.js";
+
+/** Options of one call. */
+export interface CallOptions {
+  /** Fail with DEADLINE_EXCEEDED this many milliseconds from now. */
+  readonly timeoutMs?: number | undefined;
+  /** Fail with DEADLINE_EXCEEDED at this time (a Date, or milliseconds since the epoch). The earlier of the two counts. */
+  readonly deadline?: Date | number | undefined;
+  /** Cancels the call when aborted. */
+  readonly signal?: AbortSignal | undefined;
+  /** Sent with the call. */
+  readonly metadata?: MetadataInit | undefined;
+  /** The handler's context that this call is made for: its deadline, and its cancellation, become this call's too. */
+  readonly parent?: ServerContext | undefined;
+  /** Wait for a connection instead of failing with UNAVAILABLE while there is none. Default: the channel's. */
+  readonly waitForReady?: boolean | undefined;
+  /** Called once with the response's headers, before its first message (or before the end, if there is none). */
+  readonly onHeader?: ((header: Metadata) => void) | undefined;
+  /** Called once with the response's trailers, before the call settles. */
+  readonly onTrailer?: ((trailer: Metadata) => void) | undefined;
+}
+
+export const NO_OPTIONS: CallOptions = {};
+
+/** When the call of `options` expires on the session clock's time, given that time `now`; undefined for never. */
+export function expiryOf(options: CallOptions, now: () => number): number | undefined {
+  const { timeoutMs, deadline, parent } = options;
+  let expireAt: number | undefined = undefined;
+  if (timeoutMs !== undefined) {
+    if (typeof timeoutMs !== "number" || !(timeoutMs >= 0)) {
+      throw new RpcError(
+        Status.INVALID_ARGUMENT,
+        `timeoutMs is ${String(timeoutMs)}; give milliseconds, 0 or more`,
+      );
+    }
+    if (timeoutMs !== Infinity) expireAt = now() + timeoutMs;
+  }
+  if (deadline !== undefined) {
+    const at = +deadline;
+    if (Number.isNaN(at)) {
+      throw new RpcError(
+        Status.INVALID_ARGUMENT,
+        "deadline is not a time; give a Date or milliseconds since the epoch",
+      );
+    }
+    if (at !== Infinity) expireAt = Math.min(expireAt ?? Infinity, now() + at - Date.now());
+  }
+  const inherited = parent === undefined ? undefined : contextCall(parent).callExpireAt;
+  if (inherited !== undefined) expireAt = Math.min(expireAt ?? Infinity, inherited);
+  return expireAt;
+}
+
+export function deadlineError(mayHaveRun: boolean): RpcError {
+  return new RpcError(Status.DEADLINE_EXCEEDED, "the call's deadline has passed", { mayHaveRun });
+}
+
+/** The reason for which a call of `options` must not even begin; undefined if it may. */
+export function alreadyCancelled(options: CallOptions): CancelReason | undefined {
+  if (options.signal?.aborted === true) return abortReason(options.signal);
+  return options.parent === undefined ? undefined : contextCall(options.parent).cancelled;
+}
+
+/** Make `target` hear of cancellation by the signal and the parent of `options`. */
+export function listenForCancel(options: CallOptions, target: Cancellable): CancelLink[] {
+  const links: CancelLink[] = [];
+  if (options.signal !== undefined) links.push(sourceOf(options.signal).add(target));
+  if (options.parent !== undefined) links.push(contextCall(options.parent).cancellation.add(target));
+  return links;
+}
+
+/** What both kinds of response share. */
+abstract class ClientCall extends Stream implements Cancellable, Sink {
+  #options: CallOptions = NO_OPTIONS;
+  #links: CancelLink[] | undefined = undefined;
+  #pump: MessagePump | undefined = undefined;
+  #settled = false;
+  #method: MethodInfo;
+
+  constructor(session: Session, method: MethodInfo) {
+    super(session, true, method.definition.responseType, session.limits.maxMessageBytes);
+    this.#method = method;
+  }
+
+  /** Begin the call. With `source` the requests are drawn from it; else `request` is the only one. Never throws. */
+  begin(
+    request: unknown,
+    source: MessageSource<unknown> | Iterable<unknown> | undefined,
+    options: CallOptions,
+  ): void {
+    const { session } = this;
+    const method = this.#method;
+    try {
+      let opening: Opening = method.plainOpening;
+      if (options !== NO_OPTIONS) {
+        this.#options = options;
+        const reason = alreadyCancelled(options);
+        if (reason !== undefined)
+          return this.#fail(new RpcError(reason.code, reason.text, { cause: reason.cause }));
+        const expireAt = expiryOf(options, () => session.clock.now());
+        if (expireAt !== undefined && expireAt <= session.clock.now())
+          return this.#fail(deadlineError(false));
+        const metadata = options.metadata === undefined ? undefined : Metadata.from(options.metadata);
+        opening = { path: method.path, expireAt, metadata };
+      }
+      this.opening = opening;
+      if (source === undefined) session.open(this, method.definition.requestType, request, true);
+      else {
+        this.#pump = new MessagePump(source, this);
+        session.open(this, undefined, undefined, false);
+      }
+      // Encoding may have run user code that ended the session.
+      if (this.#settled) return;
+      if (opening.expireAt !== undefined) session.wheel.add(this, opening.expireAt);
+      if (options.signal !== undefined || options.parent !== undefined) {
+        this.#links = listenForCancel(options, this);
+      }
+    } catch (error) {
+      return this.#fail(RpcError.from(error, Status.INTERNAL));
+    }
+    this.#pump?.resume();
+  }
+
+  // The request pump.
+
+  send(message: unknown): boolean {
+    if (this.#settled) return false;
+    return this.session.send(this, this.#method.definition.requestType, message);
+  }
+
+  onSourceEnd(): void {
+    if (!this.#settled) this.session.halfClose(this);
+  }
+
+  onSourceClosed(): void {
+    // The call's own end is what counts here.
+  }
+
+  onSourceError(error: unknown): void {
+    if (this.#settled) return;
+    const failure = RpcError.from(error, Status.CANCELLED);
+    this.session.reset(this, Status.CANCELLED, failure.message);
+    this.#fail(failure);
+  }
+
+  override onSendable(): void {
+    this.#pump?.resume();
+  }
+
+  // The session.
+
+  override onHeaders(metadata: Metadata): void {
+    this.report(this.#options.onHeader, metadata);
+  }
+
+  override onHalfClose(): void {
+    throw new Error("only the opener half-closes");
+  }
+
+  override onStatus(ending: Ending): void {
+    if (this.#settled) return;
+    if (!this.receivedHeaders) this.report(this.#options.onHeader, new Metadata());
+    this.report(this.#options.onTrailer, ending.trailers ?? new Metadata());
+    this.#settle();
+    if (ending.code === Status.OK) this.succeed();
+    else {
+      const { details, trailers: metadata } = ending;
+      this.fail(
+        new RpcError(ending.code, ending.text, {
+          details,
+          mayHaveRun: true,
+          ...(metadata === undefined ? {} : { metadata }),
+        }),
+        true,
+      );
+    }
+  }
+
+  override onFailure(code: Status, text: string, mayHaveRun: boolean, cause?: unknown): void {
+    this.#fail(new RpcError(code, text, { mayHaveRun, cause }), true);
+  }
+
+  override onDeadline(): void {
+    const mayHaveRun = this.opening === undefined;
+    this.session.reset(this, Status.DEADLINE_EXCEEDED, "");
+    this.#fail(deadlineError(mayHaveRun));
+  }
+
+  onCancelled(reason: CancelReason): void {
+    if (this.#settled) return;
+    const mayHaveRun = this.opening === undefined;
+    this.session.reset(this, reason.code, "");
+    this.#fail(new RpcError(reason.code, reason.text, { mayHaveRun, cause: reason.cause }));
+  }
+
+  /** Cancel the call because its consumer wants no more of it. */
+  abandon(): void {
+    if (!this.#settled) this.#settle();
+    this.session.reset(this, Status.CANCELLED, "");
+  }
+
+  protected abstract succeed(): void;
+  /** `afterMessages`: messages that have arrived come before the error. */
+  protected abstract fail(error: RpcError, afterMessages: boolean): void;
+
+  /** End the call with an error of this side. */
+  protected reject(error: RpcError): void {
+    this.session.reset(this, error.code, error.message);
+    this.#fail(error);
+  }
+
+  #fail(error: RpcError, afterMessages = false): void {
+    if (this.#settled) return;
+    this.#settle();
+    this.fail(error, afterMessages);
+  }
+
+  #settle(): void {
+    this.#settled = true;
+    this.session.wheel.remove(this);
+    if (this.#links !== undefined) for (const link of this.#links) link.remove();
+    this.#pump?.stop();
+  }
+
+  /** Tell the user's callback; what it throws ends the call rather than the connection. */
+  private report(callback: ((metadata: Metadata) => void) | undefined, metadata: Metadata): void {
+    if (callback === undefined || this.#settled) return;
+    try {
+      callback(metadata);
+    } catch (error) {
+      this.reject(RpcError.from(error, Status.CANCELLED));
+    }
+  }
+}
+
+let capturedResolve: (value: unknown) => void;
+let capturedReject: (error: RpcError) => void;
+function capture(resolve: (value: unknown) => void, reject: (error: RpcError) => void): void {
+  capturedResolve = resolve;
+  capturedReject = reject;
+}
+
+/** A call with one response: a promise. */
+export class SingleResponseCall extends ClientCall {
+  readonly promise: Promise<unknown>;
+  readonly #resolve: (value: unknown) => void;
+  readonly #reject: (error: RpcError) => void;
+  #response: unknown = undefined;
+  #responded = false;
+
+  constructor(session: Session, method: MethodInfo) {
+    super(session, method);
+    // One function for all calls: no closure per call.
+    this.promise = new Promise(capture);
+    this.#resolve = capturedResolve;
+    this.#reject = capturedReject;
+  }
+
+  override onMessage(message: unknown, cost: number): void {
+    this.session.consume(this, cost);
+    if (this.#responded) {
+      this.reject(new RpcError(Status.INTERNAL, "the peer sent a second response", { mayHaveRun: true }));
+    } else {
+      this.#responded = true;
+      this.#response = message;
+    }
+  }
+
+  protected override succeed(): void {
+    if (this.#responded) this.#resolve(this.#response);
+    else
+      this.fail(
+        new RpcError(Status.INTERNAL, "the peer ended the call without a response", { mayHaveRun: true }),
+      );
+  }
+
+  protected override fail(error: RpcError): void {
+    this.#reject(error);
+  }
+}
+
+/** A call with many responses. They go to a queue that its user iterates. */
+export class StreamResponseCall extends ClientCall {
+  readonly #responses: ResponseQueue;
+
+  constructor(session: Session, method: MethodInfo, responses: ResponseQueue) {
+    super(session, method);
+    this.#responses = responses;
+    responses.call = this;
+  }
+
+  override onMessage(message: unknown, cost: number): void {
+    this.#responses.queue.push(message, cost);
+  }
+
+  protected override succeed(): void {
+    this.#responses.queue.end();
+  }
+
+  protected override fail(error: RpcError, afterMessages: boolean): void {
+    if (afterMessages) this.#responses.queue.end(error);
+    else this.#responses.queue.fail(error);
+  }
+}
+
+/** Responses for the user to iterate; may exist before its call does, while there is no connection. */
+export class ResponseQueue implements QueueOwner {
+  readonly queue = new MessageQueue<unknown>(this);
+  call: StreamResponseCall | undefined = undefined;
+  /** The user gave up before the call began. */
+  abandoned = false;
+
+  onConsumed(cost: number): void {
+    const call = this.call!;
+    // After the call's end the session has taken the credit back already.
+    if (call.unconsumed >= cost) call.session.consume(call, cost);
+  }
+
+  onAbandoned(): void {
+    this.abandoned = true;
+    this.call?.abandon();
+  }
+}

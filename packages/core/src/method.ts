@@ -1,0 +1,24 @@
+import type { MethodDefinition, ServiceDefinition } from "./definition.js";
+import type { Opening } from "./stream.js";
+
+/** One method of one service, as both sides of calls and interceptors know it. */
+export interface MethodInfo {
+  /** `package.Service/Method`: the name on the wire. */
+  readonly path: string;
+  /** `package.Service`. */
+  readonly service: string;
+  /** The method's name as in the `.proto`. */
+  readonly name: string;
+  readonly definition: MethodDefinition;
+  /** What opens a call of it that has neither deadline nor metadata. */
+  readonly plainOpening: Opening;
+}
+
+/** The methods of a service, by the names that handlers and clients have for them. */
+export function methodsOf(service: ServiceDefinition): [string, MethodInfo][] {
+  return Object.entries(service.methods).map(([key, definition]) => {
+    const path = `${service.fullName}/${definition.name}`;
+    const plainOpening = { path, expireAt: undefined, metadata: undefined };
+    return [key, { path, service: service.fullName, name: definition.name, definition, plainOpening }];
+  });
+}

@@ -1,0 +1,430 @@
+/** The serving side of calls. */
+import { CancelSource, type CancelReason } from "./cancellation.js";
+import type { Channel } from "./channel.js";
+import type { MessageSource } from "./definition.js";
+import { RpcError } from "./error.js";
+import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
+import { iteratorOf, MessagePump, type Sink } from "./message-pump.js";
+import { MessageQueue, type QueueOwner } from "./message-queue.js";
+import type { MethodInfo } from "./method.js";
+import { Metadata, type MetadataValue } from "./metadata.js";
+import type { AcceptedStream, IncomingCall, Session } from "./session.js";
+import { Status } from "./status.js";
+import { Stream, type Ending } from "./stream.js";
+import type { Peer } from "./transport.js";
+
+/** What a handler is told of its call, and how it answers beside its messages. Valid until the handler settles. */
+export interface ServerContext {
+  /** `package.Service/Method`. */
+  readonly method: string;
+  /** Aborted when the call is cancelled, its deadline passes or the connection ends. Made when first read. */
+  readonly signal: AbortSignal;
+  /** When the caller gives up, if it said. */
+  readonly deadline: Date | undefined;
+  /** What the caller sent with the call. */
+  readonly metadata: Metadata;
+  /** What the kernel vouches for about the caller. */
+  readonly peer: Peer;
+  /** The way back: calls made here go to the caller, over the same connection. */
+  readonly channel: Channel;
+  /** Add to the response's headers, which leave with the first message. Throws FAILED_PRECONDITION after that. */
+  setHeader(name: string, value: MetadataValue): void;
+  /** Send the headers now, before any message. Throws FAILED_PRECONDITION if they have been sent. */
+  sendHeader(): void;
+  /** Add to the response's trailers, which leave with the status. Throws FAILED_PRECONDITION after that. */
+  setTrailer(name: string, value: MetadataValue): void;
+}
+
+/** A method and the function that serves it. */
+export interface BoundMethod {
+  readonly info: MethodInfo;
+  readonly handler: (request: unknown, context: ServerContext) => unknown;
+  readonly interceptors: readonly Interceptor[];
+}
+
+const OK: Ending = { code: Status.OK, text: "", details: [], trailers: undefined };
+
+/** Decodes nothing: the requests of a method that does not exist are dropped. */
+const NO_CODEC = {
+  encode: (): never => {
+    throw new Error("nothing is sent on a call that is not served");
+  },
+  decode: (): undefined => undefined,
+};
+
+/** The call behind a context. */
+export function contextCall(context: ServerContext): ServerCall {
+  if (!(context instanceof CallContext)) {
+    throw new RpcError(Status.INVALID_ARGUMENT, "parent must be the context that a handler was given");
+  }
+  return context.call;
+}
+
+/** A call that is answered at once, without a handler. */
+export class RefusedCall extends Stream implements AcceptedStream {
+  readonly #code: Status;
+  readonly #text: string;
+
+  constructor(session: Session, code: Status, text: string) {
+    super(session, false, NO_CODEC, session.limits.maxMessageBytes);
+    this.#code = code;
+    this.#text = text;
+  }
+
+  begin(): void {
+    // RESOURCE_EXHAUSTED here means that no handler was tried: the caller may repeat the call.
+    if (this.#code === Status.RESOURCE_EXHAUSTED) this.session.reset(this, this.#code, this.#text, true);
+    else this.session.end(this, { code: this.#code, text: this.#text, details: [], trailers: undefined });
+  }
+
+  override onMessage(_message: unknown, cost: number): void {
+    this.session.consume(this, cost);
+  }
+  override onHeaders(): void {}
+  override onHalfClose(): void {}
+  override onStatus(): void {}
+  override onFailure(): void {}
+  override onSendable(): void {}
+  override onDeadline(): void {}
+}
+
+/** A call that a handler serves. */
+export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Sink {
+  readonly bound: BoundMethod;
+  readonly channel: Channel;
+  readonly callExpireAt: number | undefined;
+  /** Calls that the handler makes with `parent: context`. */
+  readonly cancellation = new CancelSource();
+  /** Why the call was cancelled, once it was. */
+  cancelled: CancelReason | undefined = undefined;
+  metadata: Metadata | undefined;
+  header: Metadata | undefined = undefined;
+  trailer: Metadata | undefined = undefined;
+  /** Nothing of the response can be changed any more. */
+  over = false;
+  headerSent = false;
+  #requests: MessageQueue<unknown> | undefined = undefined;
+  #started = false;
+  #pump: MessagePump | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  #settled = false;
+
+  constructor(session: Session, bound: BoundMethod, call: IncomingCall, channel: Channel) {
+    super(session, false, bound.info.definition.requestType, session.limits.maxMessageBytes);
+    this.bound = bound;
+    this.channel = channel;
+    this.callExpireAt = call.expireAt;
+    this.metadata = call.metadata;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.cancelled !== undefined) this.#controller.abort(toError(this.cancelled));
+    }
+    return this.#controller.signal;
+  }
+
+  begin(): void {
+    this.session.handlers++;
+    if (!this.bound.info.definition.requestStream) return;
+    this.#requests = new MessageQueue(this);
+    this.#run(this.#requests);
+  }
+
+  // The session.
+
+  override onMessage(message: unknown, cost: number): void {
+    if (this.#requests !== undefined) return this.#requests.push(message, cost);
+    this.session.consume(this, cost);
+    if (this.#started) {
+      return this.#finish(
+        new RpcError(Status.INTERNAL, `${this.bound.info.path} takes one request; another came`),
+      );
+    }
+    this.#run(message);
+  }
+
+  override onHalfClose(): void {
+    if (this.#requests !== undefined) this.#requests.end();
+    else if (!this.#started) {
+      this.#finish(new RpcError(Status.INTERNAL, `${this.bound.info.path} takes one request; none came`));
+      this.#handlerDone();
+    }
+  }
+
+  override onFailure(code: Status, text: string, _mayHaveRun: boolean, cause?: unknown): void {
+    if (this.over) return;
+    // What came cannot be taken: the caller is told; else the caller is gone, or has cancelled.
+    if (!this.receivedEnd && !this.session.closed && !this.resetPending) {
+      this.#finish(new RpcError(code, text, { cause }));
+    }
+    this.#cancel({ code, text: text === "" ? "the caller cancelled the call" : text, cause });
+    if (!this.#started) this.#handlerDone();
+  }
+
+  override onDeadline(): void {
+    const text = "the call's deadline has passed";
+    this.#finish(new RpcError(Status.DEADLINE_EXCEEDED, text));
+    this.#cancel({ code: Status.DEADLINE_EXCEEDED, text, cause: undefined });
+    if (!this.#started) this.#handlerDone();
+  }
+
+  override onSendable(): void {
+    this.#pump?.resume();
+  }
+
+  override onHeaders(): void {
+    throw new Error("only the acceptor sends headers");
+  }
+
+  override onStatus(): void {
+    throw new Error("only the acceptor sends a status");
+  }
+
+  // The request queue.
+
+  onConsumed(cost: number): void {
+    if (this.unconsumed >= cost) this.session.consume(this, cost);
+  }
+
+  onAbandoned(): void {
+    // The handler reads no more. What still comes fills the stream's window, and waits for the handler's end.
+  }
+
+  // The response pump.
+
+  send(message: unknown): boolean {
+    if (this.over) return false;
+    if (!this.headerSent) this.#sendHeader();
+    return this.session.send(this, this.bound.info.definition.responseType, message);
+  }
+
+  onSourceEnd(): void {
+    this.#finish(undefined);
+  }
+
+  onSourceError(error: unknown): void {
+    this.#finish(error ?? new Error("the handler failed with no reason given"));
+  }
+
+  onSourceClosed(): void {
+    this.#handlerDone();
+  }
+
+  sendHeader(): void {
+    this.header ??= new Metadata();
+    this.#sendHeader();
+  }
+
+  #sendHeader(): void {
+    this.headerSent = true;
+    if (this.header !== undefined) this.session.sendHeaders(this, this.header);
+  }
+
+  /** Run the handler with its request, or its queue of requests. */
+  #run(request: unknown): void {
+    this.#started = true;
+    const { bound } = this;
+    const context = new CallContext(this);
+    try {
+      if (bound.interceptors.length > 0) {
+        this.#pump = new MessagePump(this.#intercepted(request, context), this);
+        this.#pump.resume();
+        return;
+      }
+      const result = bound.handler(request, context);
+      if (bound.info.definition.responseStream) {
+        this.#pump = new MessagePump(result as MessageSource<unknown>, this);
+        if (this.over) this.#pump.stop();
+        else this.#pump.resume();
+      } else if (result instanceof Promise || typeof (result as PromiseLike<unknown>)?.then === "function") {
+        (result as PromiseLike<unknown>).then(
+          (response) => {
+            this.#respond(response);
+            this.#handlerDone();
+          },
+          (error: unknown) => {
+            this.onSourceError(error);
+            this.#handlerDone();
+          },
+        );
+      } else {
+        this.#respond(result);
+        this.#handlerDone();
+      }
+    } catch (error) {
+      this.onSourceError(error);
+      this.#handlerDone();
+    }
+  }
+
+  #intercepted(request: unknown, context: CallContext): AsyncIterable<unknown> {
+    const { bound } = this;
+    const { definition, path } = bound.info;
+    const call: InterceptedCall = {
+      side: "server",
+      method: bound.info,
+      metadata: context.metadata,
+      header: (this.header ??= new Metadata()),
+      trailer: (this.trailer ??= new Metadata()),
+      deadline: context.deadline,
+      signal: this.signal,
+      context,
+      requests: definition.requestStream ? (request as AsyncIterable<unknown>) : once(request),
+    };
+    return compose(bound.interceptors, async function* (inner) {
+      const input = definition.requestStream
+        ? inner.requests
+        : await onlyMessage(
+            inner.requests,
+            () => new RpcError(Status.INTERNAL, `an interceptor gave ${path} no request`),
+            () => new RpcError(Status.INTERNAL, `an interceptor gave ${path} more than one request`),
+          );
+      const result = bound.handler(input, context);
+      if (definition.responseStream) yield* toAsyncIterable(result as MessageSource<unknown>);
+      else yield await result;
+    })(call);
+  }
+
+  /** The response of a handler that gives one. */
+  #respond(response: unknown): void {
+    if (this.over) return;
+    try {
+      if (response === undefined || response === null) {
+        throw new RpcError(Status.INTERNAL, `the handler of ${this.bound.info.path} returned no response`);
+      }
+      if (!this.headerSent) this.#sendHeader();
+      const ending = this.trailer === undefined ? OK : { ...OK, trailers: this.trailer };
+      this.session.end(this, ending, this.bound.info.definition.responseType, response);
+      this.over = true;
+    } catch (error) {
+      this.#finish(RpcError.from(error, Status.INTERNAL));
+    }
+  }
+
+  /** End the call: well, or with `error`. */
+  #finish(error: unknown): void {
+    if (this.over) return;
+    this.over = true;
+    try {
+      if (!this.headerSent) this.#sendHeader();
+      this.session.end(this, endingOf(error, this.trailer));
+    } catch (failure) {
+      // Headers, trailers or details are too large, or not to be encoded: the caller learns that instead.
+      const { code, message } = RpcError.from(failure, Status.INTERNAL);
+      this.session.end(this, { code, text: message, details: [], trailers: undefined });
+    }
+    this.#pump?.stop();
+    this.#requests?.fail(new RpcError(Status.CANCELLED, "the call is over"));
+  }
+
+  #cancel(reason: CancelReason): void {
+    if (this.cancelled !== undefined) return;
+    this.over = true;
+    this.cancelled = reason;
+    this.#requests?.fail(toError(reason));
+    this.#pump?.stop();
+    this.cancellation.cancel(reason);
+    this.#controller?.abort(toError(reason));
+  }
+
+  /** The handler has settled: one fewer counts against the connection's limit. */
+  #handlerDone(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.session.handlers--;
+  }
+}
+
+class CallContext implements ServerContext {
+  readonly call: ServerCall;
+
+  constructor(call: ServerCall) {
+    this.call = call;
+  }
+
+  get method(): string {
+    return this.call.bound.info.path;
+  }
+
+  get signal(): AbortSignal {
+    return this.call.signal;
+  }
+
+  get deadline(): Date | undefined {
+    const expireAt = this.call.callExpireAt;
+    return expireAt === undefined
+      ? undefined
+      : new Date(Date.now() + expireAt - this.call.session.clock.now());
+  }
+
+  get metadata(): Metadata {
+    return (this.call.metadata ??= new Metadata());
+  }
+
+  get peer(): Peer {
+    return this.call.session.connection.peer;
+  }
+
+  get channel(): Channel {
+    return this.call.channel;
+  }
+
+  setHeader(name: string, value: MetadataValue): void {
+    this.#check(this.call.headerSent, "headers");
+    (this.call.header ??= new Metadata()).append(name, value);
+  }
+
+  sendHeader(): void {
+    this.#check(this.call.headerSent, "headers");
+    this.call.sendHeader();
+  }
+
+  setTrailer(name: string, value: MetadataValue): void {
+    this.#check(false, "trailers");
+    (this.call.trailer ??= new Metadata()).append(name, value);
+  }
+
+  #check(sent: boolean, what: string): void {
+    // After a cancellation nobody will see them, which is no mistake of the handler's.
+    if ((sent || this.call.over) && this.call.cancelled === undefined) {
+      throw new RpcError(Status.FAILED_PRECONDITION, `the ${what} of ${this.method} have been sent already`);
+    }
+  }
+}
+
+function toError(reason: CancelReason): RpcError {
+  return new RpcError(reason.code, reason.text, { cause: reason.cause, mayHaveRun: true });
+}
+
+function endingOf(error: unknown, trailer: Metadata | undefined): Ending {
+  if (error === undefined) return trailer === undefined ? OK : { ...OK, trailers: trailer };
+  const { code, message, details, metadata } = RpcError.from(error);
+  let trailers = trailer;
+  if (metadata !== undefined && metadata.size > 0) {
+    trailers = trailer === undefined ? metadata : trailer.clone().merge(metadata);
+  }
+  // An error with status OK would tell the caller that all went well.
+  return { code: code === Status.OK ? Status.UNKNOWN : code, text: message, details, trailers };
+}
+
+async function* once(message: unknown): AsyncGenerator<unknown> {
+  yield message;
+}
+
+/** Any source of messages as an AsyncIterable. */
+async function* toAsyncIterable(source: MessageSource<unknown>): AsyncGenerator<unknown> {
+  const iterator = iteratorOf(source);
+  let ended = false;
+  try {
+    for (;;) {
+      const result = await iterator.next();
+      ended = result.done === true;
+      if (ended) return;
+      yield result.value;
+    }
+  } finally {
+    if (!ended) await iterator.return?.();
+  }
+}

@@ -1,0 +1,1610 @@
+/**
+ * A session runs many streams over one connection. It is pure: frames and a clock in, frames and callbacks out.
+ * `docs/wire.md` is the protocol; this file is its only implementation in TypeScript.
+ */
+import type { Clock, Timer } from "./clock.js";
+import type { MessageCodec } from "./definition.js";
+import { RpcError } from "./error.js";
+import type { Limits } from "./limits.js";
+import { Metadata } from "./metadata.js";
+import { MessageReader, MessageWriter } from "./protobuf/index.js";
+import { Status } from "./status.js";
+import type { Ending, Stream } from "./stream.js";
+import type { TimerWheel } from "./timer-wheel.js";
+import { FRAME_HEADER_BYTES, type Connection, type ConnectionHandler } from "./transport.js";
+import {
+  decodeDetails,
+  decodeText,
+  encodeDetails,
+  encodeText,
+  Flag,
+  FrameType,
+  generationOf,
+  HELLO_PAYLOAD_BYTES,
+  HelloTrait,
+  MAX_METHOD_NAME_BYTES,
+  MAX_METHODS,
+  MAX_TEXT_BYTES,
+  metadataBytes,
+  nextGeneration,
+  ProtocolError,
+  readAscii,
+  readHello,
+  readMetadata,
+  readU16,
+  readU32,
+  slotOf,
+  streamId,
+  WIRE_VERSION,
+  writeAscii,
+  writeHeader,
+  writeHello,
+  writeMetadata,
+  writeU16,
+  writeU32,
+  type Hello,
+} from "./wire.js";
+
+/** When to ask a silent peer whether it lives, and how long to wait for its answer, in milliseconds. */
+export interface Keepalive {
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+}
+
+/** What a session tells its owner (a channel). Called from the event loop, never from inside a session's method. */
+export interface SessionOwner {
+  /** Both HELLOs have been exchanged: calls may be made. */
+  onReady(session: Session): void;
+  /** The peer takes no new calls on this session; those in flight go on. */
+  onDraining(session: Session): void;
+  /** The session is over; every stream has been told. Once. */
+  onClosed(session: Session, error: Error | undefined): void;
+}
+
+/** What the OPEN of a call that arrives says, beside its first message. */
+export interface IncomingCall {
+  readonly path: string;
+  /** On the session's clock. */
+  readonly expireAt: number | undefined;
+  readonly metadata: Metadata | undefined;
+}
+
+/** Answers the calls that arrive. */
+export interface Acceptor {
+  /** What serves `path` (looked up once per method and connection); undefined if nothing does. */
+  find(path: string): unknown;
+  /**
+   * A call of the method that `find` gave (`target`) arrived. Returns its stream, to which the session then delivers.
+   * `begin` is called on it by the session when it is in place.
+   */
+  accept(session: Session, target: unknown, call: IncomingCall): AcceptedStream;
+}
+
+/** The stream of a call that arrived; `begin` starts it, once the session knows it. */
+export interface AcceptedStream extends Stream {
+  begin(): void;
+}
+
+export interface SessionOptions {
+  readonly connection: Connection;
+  /** Whether this end made the connection. */
+  readonly connecting: boolean;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly acceptor: Acceptor;
+  readonly owner: SessionOwner;
+  readonly keepalive: Keepalive | undefined;
+  /** Whether this end answers PING also while it has no call in flight. Default true. */
+  readonly answersPing?: boolean;
+}
+
+const enum State {
+  Handshaking,
+  Ready,
+  /** A GOAWAY was sent or has arrived: no new calls from this end. */
+  Draining,
+  Closed,
+}
+
+/** What became of the attempt to send a stream's next frame. */
+const enum Sent {
+  /** A frame was committed and the stream has more to send. */
+  More,
+  /** Nothing is left to send. */
+  All,
+  /** The connection has no room; it will call `onWritable`. */
+  NoRoom,
+  /** The stream waits for credit, or for its turn to send a large message. */
+  Waiting,
+}
+
+/** Room asked for when the size of a message is not known yet. */
+const GUESSED_MESSAGE_BYTES = 512;
+/** Fragments shorter than this are not worth a frame, unless they are the last. */
+const LEAST_FRAGMENT_BYTES = 4096;
+const MAX_WINDOW_BYTES = 0x7fff_ffff;
+/** Free writers: one for each nested encoding that there has been (a getter of a message that makes a call). */
+const writers: MessageWriter[] = [];
+/** Decoding never nests: no user code runs in it. */
+const reader = new MessageReader();
+
+const NO_BYTES = new Uint8Array(0);
+const OWNED = { alias: true };
+const NO_DETAILS: Ending["details"] = [];
+const NO_METADATA = new Metadata();
+/** Any eight bytes will do: at most one PING is outstanding. */
+const PING_PAYLOAD = new Uint8Array(8);
+
+const NO_STREAMS: readonly (Stream | undefined)[] = [];
+
+interface KnownMethod {
+  readonly path: string;
+  readonly target: unknown;
+}
+
+export class Session implements ConnectionHandler {
+  readonly connection: Connection;
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly connecting: boolean;
+  readonly #acceptor: Acceptor;
+  readonly #owner: SessionOwner;
+  readonly #keepalive: Keepalive | undefined;
+  readonly #answersPing: boolean;
+
+  #state: State = State.Handshaking;
+  /** What ended the session, once something has. */
+  #error: Error | undefined = undefined;
+  #peer: Hello | undefined = undefined;
+  /** The largest frame that may be sent. */
+  #maxFrameBytes = 0;
+  /** The largest frame with a whole message: one that credit can always be had for at once. */
+  #maxWholeBytes = 0;
+  /** The largest metadata block that may be sent. */
+  #maxMetadataBytes = 0;
+
+  // Streams by slot, and the last id that each slot had.
+  #local: (Stream | undefined)[] = NO_STREAMS as (Stream | undefined)[];
+  #localIds: number[] = [];
+  #freeSlots: number[] = [];
+  #localCount = 0;
+  #opened = 0;
+  #remote: (Stream | undefined)[] = NO_STREAMS as (Stream | undefined)[];
+  #remoteIds: number[] = [];
+  #remoteCount = 0;
+  #accepted = 0;
+  /** Calls that wait for a slot, first come first served: `#waiting[#waitingHead..]`. */
+  #waiting: Stream[] = [];
+  #waitingHead = 0;
+
+  // Method numbers: those that this end assigned, and those that the peer did.
+  readonly #localMethods = new Map<string, number>();
+  readonly #remoteMethods: KnownMethod[] = [];
+
+  // Credit of the connection.
+  #sendWindow = 0;
+  #receiveWindow: number;
+  #creditOwed = 0;
+  /** Streams that wait for credit of the connection. */
+  #starved: Stream[] = [];
+
+  // Streams with frames to send, in turn.
+  #sendHead: Stream | undefined = undefined;
+  #sendTail: Stream | undefined = undefined;
+  #controlHead: Stream | undefined = undefined;
+  #controlTail: Stream | undefined = undefined;
+  /** Sum of the lengths of messages sent in part, against the peer's reassembly budget; streams that wait for it. */
+  #outPartial = 0;
+  #outWaiting: Stream[] = [];
+
+  // Messages received in part, oldest first, and how much of the budget they take.
+  #partials: Stream[] = [];
+  #partialAdmitted = 0;
+
+  // The connection's own control output.
+  #helloPending = true;
+  #goawayPending = false;
+  #goawaySent = false;
+  #goawayCode: Status = Status.OK;
+  #goawayText = "";
+  #pongPending: Uint8Array | undefined = undefined;
+  #pingPending = false;
+  #pingOutstanding = false;
+  /** Of the OPENs sent, how many the peer accepted; known after its GOAWAY. */
+  #peerAccepted = Infinity;
+
+  /** A reservation of the connection is open: nothing else may be written now. */
+  #encoding = false;
+  #pumping = false;
+  #framesReceived = 0;
+  #framesAtLastCheck = 0;
+  #timer: Timer | undefined = undefined;
+
+  constructor(options: SessionOptions) {
+    this.connection = options.connection;
+    this.limits = options.limits;
+    this.clock = options.clock;
+    this.wheel = options.wheel;
+    this.connecting = options.connecting;
+    this.#acceptor = options.acceptor;
+    this.#owner = options.owner;
+    this.#keepalive = options.keepalive;
+    this.#answersPing = options.answersPing ?? true;
+    this.#receiveWindow = options.limits.connectionWindowBytes;
+  }
+
+  /** Start the connection and say HELLO. */
+  start(): void {
+    this.#timer = this.clock.setTimer(() => {
+      const error = new RpcError(
+        Status.UNAVAILABLE,
+        `the peer at ${this.connection.peer.address} said no HELLO within ${this.limits.handshakeTimeoutMs} ms`,
+      );
+      this.destroy(error);
+    }, this.limits.handshakeTimeoutMs);
+    this.connection.start(this);
+    this.#pump();
+  }
+
+  /** Handlers that have not settled: their owner counts them here, to refuse calls when a peer makes and cancels many. */
+  handlers = 0;
+
+  /** Whether calls can be made now. */
+  get ready(): boolean {
+    return this.#state === State.Ready;
+  }
+
+  get closed(): boolean {
+    return this.#state === State.Closed;
+  }
+
+  /** Calls in flight that this end made, and those that wait for a slot. */
+  get localStreams(): number {
+    return this.#localCount + this.#waiting.length - this.#waitingHead;
+  }
+
+  /** Calls that wait for a slot. */
+  get waitingStreams(): number {
+    return this.#waiting.length - this.#waitingHead;
+  }
+
+  /** Calls in flight that the peer made. */
+  get remoteStreams(): number {
+    return this.#remoteCount;
+  }
+
+  // ------------------------------------------------------------------------------------------------ Sending
+
+  /**
+   * Begin a call: `stream.opening` says what of. With `codec`, `message` is its first message; with `last` this end
+   * sends nothing after it. Returns whether all of it has been sent; `onSendable` follows if not.
+   * Throws, with nothing sent and the stream unused, what the codec throws, or RESOURCE_EXHAUSTED for what is too large.
+   */
+  open(stream: Stream, codec: MessageCodec<unknown> | undefined, message: unknown, last: boolean): boolean {
+    const opening = stream.opening!;
+    if (opening.metadata !== undefined) this.#checkMetadata(opening.metadata, "the call's metadata");
+    if (!this.#localMethods.has(opening.path)) this.#checkMethod(opening.path);
+    stream.lastPending = last;
+    if (this.#freeSlots.length === 0 && this.#localIds.length >= this.#peer!.maxConcurrentStreams) {
+      if (codec !== undefined) this.#encodeAside(stream, codec, message);
+      this.#waiting.push(stream);
+      return false;
+    }
+    if (codec !== undefined && (this.#encoding || this.#sendHead !== undefined)) {
+      this.#encodeAside(stream, codec, message);
+      codec = undefined;
+    }
+    this.#takeSlot(stream);
+    try {
+      return this.#sendNow(stream, codec, message);
+    } catch (error) {
+      this.#returnSlot(stream);
+      throw error;
+    }
+  }
+
+  /**
+   * Send a message on an open stream. Returns whether the stream can take another at once; `onSendable` follows if not,
+   * and until then `send` must not be called. Throws as `open`; the stream is as before then.
+   */
+  send(stream: Stream, codec: MessageCodec<unknown>, message: unknown): boolean {
+    if (this.#encoding || stream.sendQueued || stream.id === 0 || this.#controlHead !== undefined) {
+      this.#encodeAside(stream, codec, message);
+      if (stream.id !== 0) this.#enqueue(stream);
+      return false;
+    }
+    return this.#sendNow(stream, codec, message);
+  }
+
+  /** The opener sends no more; what is pending goes first. */
+  halfClose(stream: Stream): void {
+    if (stream.sentEnd || stream.lastPending) return;
+    stream.lastPending = true;
+    if (stream.id !== 0 && !stream.sendQueued) this.#sendNow(stream, undefined, undefined);
+  }
+
+  /**
+   * The acceptor ends the stream, with a last message if `codec` is given; what is pending goes first. Throws as `send`,
+   * with the stream as before.
+   */
+  end(stream: Stream, ending: Ending, codec?: MessageCodec<unknown>, message?: unknown): void {
+    if (stream.sentEnd || stream.ending !== undefined || this.#state === State.Closed) return;
+    if (ending.trailers !== undefined || ending.details.length > 0) this.#checkEnding(ending);
+    if (codec !== undefined && (this.#encoding || stream.sendQueued)) {
+      this.#encodeAside(stream, codec, message);
+      codec = undefined;
+    }
+    stream.ending = ending;
+    if (!stream.sendQueued) {
+      try {
+        this.#sendNow(stream, codec, message);
+      } catch (error) {
+        stream.ending = undefined;
+        throw error;
+      }
+    }
+    this.wheel.remove(stream);
+    this.#dropInput(stream);
+  }
+
+  /** Send the acceptor's headers, before any message. Throws RESOURCE_EXHAUSTED if they are too large. */
+  sendHeaders(stream: Stream, metadata: Metadata): void {
+    this.#checkMetadata(metadata, "the response's headers");
+    stream.headersPending = metadata;
+    if (this.#encoding || stream.sendQueued || !this.#writeHeaders(stream)) this.#enqueue(stream);
+  }
+
+  /**
+   * End a stream early: everything pending is dropped. As the opener this cancels the call. Harmless when the stream is
+   * over. `notRun`: say that the call certainly did not run.
+   */
+  reset(stream: Stream, code: Status, text: string, notRun = false): void {
+    if (stream.sentReset || stream.resetPending || this.#state === State.Closed) return;
+    this.#dropInput(stream);
+    if (stream.id === 0 || (stream.opening !== undefined && stream.opener)) {
+      // The peer has not heard of it.
+      this.#dropOutput(stream);
+      this.wheel.remove(stream);
+      stream.opening = undefined;
+      stream.sentEnd = stream.receivedEnd = true;
+      if (stream.id === 0) {
+        const at = this.#waiting.indexOf(stream, this.#waitingHead);
+        if (at >= 0) this.#waiting.splice(at, 1);
+      } else this.#returnSlot(stream);
+      return;
+    }
+    if (stream.sentEnd && (stream.receivedEnd || !stream.opener)) return;
+    this.#dropOutput(stream);
+    this.wheel.remove(stream);
+    stream.resetPending = true;
+    stream.resetCode = code;
+    stream.resetText = text;
+    stream.resetNotRun = notRun;
+    this.#enqueueControl(stream);
+  }
+
+  /** The consumer has taken a message that cost `cost`: give the peer credit for it. */
+  consume(stream: Stream, cost: number): void {
+    stream.unconsumed -= cost;
+    this.#credit(stream, cost);
+  }
+
+  // ------------------------------------------------------------------------------------------------ Ending
+
+  /** Take no new calls and tell the peer so; when those in flight are over the connection closes. Idempotent. */
+  drain(text = ""): void {
+    if (this.#state === State.Closed) return;
+    if (this.#state === State.Handshaking) {
+      this.#fail(new RpcError(Status.UNAVAILABLE, text || "closed before the handshake was over"), false);
+      return;
+    }
+    if (this.#goawayPending || this.#goawaySent) return;
+    this.#state = State.Draining;
+    this.#goawayPending = true;
+    this.#goawayText = text;
+    this.#pump();
+    this.#refuseWaiting();
+    this.#finishIfIdle();
+  }
+
+  /** End at once: every call fails with UNAVAILABLE. */
+  destroy(error: Error): void {
+    if (this.#state === State.Closed) return;
+    this.#fail(error, false);
+  }
+
+  // ------------------------------------------------------------------------------------------------ Frames
+
+  onFrame(memory: Uint8Array, start: number, end: number): void {
+    if (this.#state === State.Closed) return;
+    this.#framesReceived++;
+    try {
+      const payload = start + FRAME_HEADER_BYTES;
+      const length = readU32(memory, start);
+      const id = readU32(memory, start + 4);
+      const type = memory[start + 8]!;
+      const flags = memory[start + 9]!;
+      const aux = readU16(memory, start + 10);
+      if (length !== end - payload) {
+        throw new ProtocolError(
+          `a frame says ${length} bytes of payload; ` +
+            `it may have at most ${this.connection.traits.maxFrameBytes - FRAME_HEADER_BYTES}`,
+        );
+      }
+      if (this.#peer === undefined && type !== FrameType.HELLO) {
+        throw new ProtocolError("the peer does not speak Sluice: its first frame is not a HELLO");
+      }
+      switch (type) {
+        case FrameType.DATA:
+          return this.#onData(memory, payload, end, id, flags);
+        case FrameType.END:
+          return this.#onEnd(memory, payload, end, id, flags, aux);
+        case FrameType.OPEN:
+          return this.#onOpen(memory, payload, end, id, flags, aux);
+        case FrameType.CREDIT:
+          return this.#onCredit(memory, payload, end, id);
+        case FrameType.HEADERS:
+          return this.#onHeaders(memory, payload, end, id, flags);
+        case FrameType.RESET:
+          return this.#onReset(memory, payload, end, id, flags, aux);
+        case FrameType.PING:
+        case FrameType.PONG:
+          return this.#onPing(memory, payload, end, id, type);
+        case FrameType.HELLO:
+          return this.#onHello(memory, payload, end, id, aux);
+        case FrameType.GOAWAY:
+          return this.#onGoaway(memory, payload, end, id, aux);
+        default:
+          if ((flags & Flag.OPTIONAL) === 0) throw new ProtocolError(`frame of unknown type ${type}`);
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#fail(error, true);
+    }
+  }
+
+  onWritable(): void {
+    this.#pump();
+  }
+
+  onClose(error: Error | undefined): void {
+    this.#timer?.cancel();
+    if (this.#state !== State.Closed) {
+      this.#state = State.Closed;
+      this.#error = error;
+      this.#failStreams();
+    }
+    this.#owner.onClosed(this, this.#error ?? error);
+  }
+
+  #onHello(memory: Uint8Array, start: number, end: number, id: number, version: number): void {
+    if (this.#peer !== undefined || id !== 0) throw new ProtocolError("a second HELLO");
+    const hello = readHello(memory, start, end, version);
+    this.#peer = hello;
+    this.#maxFrameBytes = Math.min(hello.maxFrameBytes, this.connection.traits.maxFrameBytes);
+    this.#sendWindow = hello.connectionWindowBytes;
+    this.#maxWholeBytes = Math.min(
+      this.#maxFrameBytes,
+      hello.streamWindowBytes >>> 1,
+      hello.connectionWindowBytes >>> 1,
+    );
+    // Metadata travels whole: it must fit one frame and half of each window, beside a method's name and a status text.
+    this.#maxMetadataBytes = Math.min(
+      hello.maxMetadataBytes,
+      Math.max(0, this.#maxFrameBytes - MAX_TEXT_BYTES - 1024),
+      hello.streamWindowBytes >>> 1,
+      hello.connectionWindowBytes >>> 1,
+    );
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    if (this.#state !== State.Handshaking) return;
+    this.#state = State.Ready;
+    if (this.#keepalive !== undefined) this.#watchPeer(this.#keepalive);
+    this.#owner.onReady(this);
+  }
+
+  #onOpen(memory: Uint8Array, start: number, end: number, id: number, flags: number, aux: number): void {
+    const slot = slotOf(id);
+    const parity = this.connecting ? 0 : 1;
+    if ((id & 1) !== parity || slot >= this.limits.maxConcurrentStreams) {
+      throw new ProtocolError(
+        `OPEN of stream ${id}: its slot ${slot} is not below the limit of ${this.limits.maxConcurrentStreams}, ` +
+          `or its parity is not that of the side that opens it`,
+      );
+    }
+    const lastId = this.#remoteIds[slot] ?? 0;
+    if (this.#remote[slot] !== undefined || generationOf(id) !== nextGeneration(generationOf(lastId))) {
+      throw new ProtocolError(`OPEN of stream ${id}: its slot is in use, or its generation is not the next`);
+    }
+    const cost = end - start + FRAME_HEADER_BYTES;
+    this.#spend(cost);
+
+    let at = start;
+    if ((flags & Flag.NAMED) !== 0) {
+      const nameEnd = at + 2 + (at + 2 <= end ? readU16(memory, at) : end);
+      if (nameEnd > end || nameEnd - at - 2 > MAX_METHOD_NAME_BYTES) {
+        throw new ProtocolError(
+          `a method's name is longer than ${MAX_METHOD_NAME_BYTES} bytes, or than its frame`,
+        );
+      }
+      if (aux !== this.#remoteMethods.length || aux >= MAX_METHODS) {
+        throw new ProtocolError(
+          `method number ${aux} is not the next (${this.#remoteMethods.length}), or not below ${MAX_METHODS}`,
+        );
+      }
+      const path = readAscii(memory, at + 2, nameEnd);
+      this.#remoteMethods.push({ path, target: this.#acceptor.find(path) });
+      at = nameEnd;
+    }
+    const method = this.#remoteMethods[aux];
+    if (method === undefined)
+      throw new ProtocolError(`OPEN with method number ${aux}, which was never named`);
+    let expireAt: number | undefined = undefined;
+    if ((flags & Flag.TIMEOUT) !== 0) {
+      if (at + 4 > end) throw new ProtocolError("OPEN is too short for its timeout");
+      expireAt = this.clock.now() + readU32(memory, at);
+      at += 4;
+    }
+    let metadata: Metadata | undefined = undefined;
+    if ((flags & Flag.METADATA) !== 0) {
+      const blockEnd = this.#blockEnd(memory, at, end);
+      metadata = readMetadata(memory, at + 2, blockEnd);
+      at = blockEnd;
+    }
+
+    if (this.#remote === NO_STREAMS) this.#remote = [];
+    const stream = this.#acceptor.accept(this, method.target, { path: method.path, expireAt, metadata });
+    while (this.#remote.length <= slot) {
+      this.#remote.push(undefined);
+      this.#remoteIds.push(0);
+    }
+    this.#remote[slot] = stream;
+    this.#remoteIds[slot] = id;
+    this.#remoteCount++;
+    stream.id = id;
+    stream.sendWindow = this.#peer!.streamWindowBytes;
+    stream.receiveWindow = this.limits.streamWindowBytes - cost;
+    if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
+    if (this.#goawayPending || this.#goawaySent) {
+      this.#creditConnection(cost);
+      this.reset(stream, Status.UNAVAILABLE, "the server is closing", true);
+    } else {
+      this.#accepted++;
+      stream.ordinal = this.#accepted;
+      if (expireAt !== undefined) this.wheel.add(stream, expireAt);
+      stream.begin();
+      if ((flags & Flag.MESSAGE) !== 0) this.#onFragment(stream, memory, at, end, flags, cost);
+      else {
+        if (at !== end || (flags & Flag.MORE) !== 0) throw new ProtocolError("OPEN is longer than its parts");
+        this.#credit(stream, cost);
+      }
+    }
+    if ((flags & Flag.LAST) !== 0) this.#onLast(stream);
+  }
+
+  #onData(memory: Uint8Array, start: number, end: number, id: number, flags: number): void {
+    const stream = this.#find(id, "DATA");
+    const cost = end - start + FRAME_HEADER_BYTES;
+    this.#spend(cost);
+    stream.receiveWindow -= cost;
+    if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
+    if (stream.receivedEnd) throw new ProtocolError(`DATA after the end of stream ${id}`);
+    this.#onFragment(stream, memory, start, end, flags, cost);
+    if ((flags & Flag.LAST) !== 0) {
+      if (stream.opener) throw new ProtocolError("LAST from the side that did not open the stream");
+      this.#onLast(stream);
+    }
+  }
+
+  /** A message, or a part of one, in `memory[start..end)`. */
+  #onFragment(
+    stream: Stream,
+    memory: Uint8Array,
+    start: number,
+    end: number,
+    flags: number,
+    cost: number,
+  ): void {
+    if (this.#isOver(stream)) return this.#creditConnection(cost);
+    const more = (flags & Flag.MORE) !== 0;
+    if (stream.partial === undefined) {
+      if (!more) return this.#deliver(stream, memory, start, end, cost, false);
+      if (end - start < 4)
+        throw new ProtocolError("the first fragment of a message is too short for its length");
+      const total = readU32(memory, start);
+      if (total <= end - start - 4)
+        throw new ProtocolError("the first fragment is longer than its message says");
+      if (total > stream.maxMessageBytes) {
+        this.#creditConnection(cost);
+        return this.#refuse(
+          stream,
+          Status.RESOURCE_EXHAUSTED,
+          `a message of ${total} bytes is over the limit of ${stream.maxMessageBytes}`,
+        );
+      }
+      this.#beginPartial(stream, total);
+      start += 4;
+    }
+    const length = stream.partialLength + (end - start);
+    if (more ? length >= stream.partialTotal : length !== stream.partialTotal) {
+      throw new ProtocolError(
+        `the fragments of a message of ${stream.partialTotal} bytes are ${more ? "longer" : length} in all`,
+      );
+    }
+    const bytes = this.#partialRoom(stream, length);
+    bytes.set(memory.subarray(start, end), stream.partialLength);
+    stream.partialLength = length;
+    stream.partialCost += cost;
+    if (!more) {
+      // The whole message is again unconsumed: what was credited of its parts counts against the next.
+      const whole = stream.partialCost;
+      const credited = whole - cost - stream.partialHeld;
+      stream.creditOwed -= credited;
+      this.#creditOwed -= whole - cost;
+      this.#endPartial(stream);
+      return this.#deliver(stream, bytes, 0, length, whole, true);
+    }
+    if (stream.partialAdmitted) this.#credit(stream, cost);
+    else {
+      stream.partialHeld += cost;
+      this.#creditConnection(cost);
+    }
+  }
+
+  #beginPartial(stream: Stream, total: number): void {
+    stream.partialTotal = total;
+    stream.partialLength = 0;
+    stream.partialCost = 0;
+    stream.partialHeld = 0;
+    this.#partials.push(stream);
+    stream.partialAdmitted =
+      this.#partials.length === 1 || this.#partialAdmitted + total <= this.limits.reassemblyBytes;
+    if (stream.partialAdmitted) this.#partialAdmitted += total;
+  }
+
+  /** The stream's reassembly buffer, with room for `length` bytes. */
+  #partialRoom(stream: Stream, length: number): Uint8Array {
+    const bytes = stream.partial;
+    if (bytes !== undefined && bytes.length >= length) return bytes;
+    // A message that has not been admitted gets room only for what its window lets in.
+    const size = stream.partialAdmitted
+      ? stream.partialTotal
+      : Math.max(length, Math.min(stream.partialTotal, this.limits.streamWindowBytes));
+    const grown = new Uint8Array(size);
+    if (bytes !== undefined) grown.set(bytes.subarray(0, stream.partialLength));
+    return (stream.partial = grown);
+  }
+
+  /** The message is complete or dropped: its budget is free for those that wait. */
+  #endPartial(stream: Stream): void {
+    if (stream.partialTotal === 0) return;
+    this.#partials.splice(this.#partials.indexOf(stream), 1);
+    if (stream.partialAdmitted) this.#partialAdmitted -= stream.partialTotal;
+    stream.partial = undefined;
+    stream.partialTotal = stream.partialLength = stream.partialCost = stream.partialHeld = 0;
+    stream.partialAdmitted = false;
+    for (let i = 0; i < this.#partials.length; i++) {
+      const next = this.#partials[i]!;
+      if (next.partialAdmitted) continue;
+      if (i > 0 && this.#partialAdmitted + next.partialTotal > this.limits.reassemblyBytes) break;
+      next.partialAdmitted = true;
+      this.#partialAdmitted += next.partialTotal;
+      const held = next.partialHeld;
+      next.partialHeld = 0;
+      this.#creditStream(next, held);
+    }
+  }
+
+  #deliver(
+    stream: Stream,
+    memory: Uint8Array,
+    start: number,
+    end: number,
+    cost: number,
+    owned: boolean,
+  ): void {
+    if (end - start > stream.maxMessageBytes) {
+      this.#creditConnection(cost);
+      return this.#refuse(
+        stream,
+        Status.RESOURCE_EXHAUSTED,
+        `a message of ${end - start} bytes is over the limit of ${stream.maxMessageBytes}`,
+      );
+    }
+    let message: unknown;
+    try {
+      message = stream.inputCodec.decode(reader.begin(memory, start, end, owned ? OWNED : undefined));
+    } catch (error) {
+      this.#creditConnection(cost);
+      return this.#refuse(
+        stream,
+        Status.INTERNAL,
+        `a message could not be decoded: ${error instanceof Error ? error.message : String(error)}`,
+        error,
+      );
+    }
+    stream.unconsumed += cost;
+    stream.onMessage(message, cost);
+  }
+
+  /** What the peer sent on this stream cannot be taken: the call ends, here and there. */
+  #refuse(stream: Stream, code: Status, text: string, cause?: unknown): void {
+    if (stream.opener) this.reset(stream, code, text);
+    stream.onFailure(code, text, true, cause);
+  }
+
+  #onLast(stream: Stream): void {
+    if (stream.receivedEnd) throw new ProtocolError(`stream ${stream.id} was ended twice`);
+    if (stream.partialTotal !== 0) throw new ProtocolError(`stream ${stream.id} ended inside a message`);
+    stream.receivedEnd = true;
+    if (!this.#isOver(stream)) stream.onHalfClose();
+    this.#releaseIfEnded(stream);
+  }
+
+  #onHeaders(memory: Uint8Array, start: number, end: number, id: number, flags: number): void {
+    const stream = this.#find(id, "HEADERS");
+    if (!stream.opener || stream.receivedHeaders || stream.receivedEnd || (flags & Flag.METADATA) === 0) {
+      throw new ProtocolError(`HEADERS out of place on stream ${id}`);
+    }
+    stream.receivedHeaders = true;
+    const blockEnd = this.#blockEnd(memory, start, end);
+    if (blockEnd !== end) throw new ProtocolError("HEADERS is longer than its metadata");
+    const metadata = readMetadata(memory, start + 2, blockEnd);
+    if (!this.#isOver(stream)) stream.onHeaders(metadata);
+  }
+
+  #onEnd(memory: Uint8Array, start: number, end: number, id: number, flags: number, aux: number): void {
+    const stream = this.#find(id, "END");
+    const cost = end - start + FRAME_HEADER_BYTES;
+    this.#spend(cost);
+    stream.receiveWindow -= cost;
+    if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
+    if (!stream.opener) {
+      if (start !== end)
+        throw new ProtocolError("an END from the side that opened the stream has no payload");
+      this.#creditConnection(cost);
+      return this.#onLast(stream);
+    }
+    if (stream.receivedEnd) throw new ProtocolError(`stream ${id} was ended twice`);
+    if (stream.partialTotal !== 0) throw new ProtocolError(`stream ${id} ended inside a message`);
+    if (aux > Status.UNAUTHENTICATED) throw new ProtocolError(`END with unknown status ${aux}`);
+
+    let at = start;
+    let text = "";
+    if ((flags & Flag.TEXT) !== 0) {
+      const partEnd = this.#partEnd(memory, at, end);
+      text = decodeText(memory, at + 2, partEnd);
+      at = partEnd;
+    }
+    let details: Ending["details"] = NO_DETAILS;
+    if ((flags & Flag.DETAILS) !== 0) {
+      const partEnd = this.#partEnd(memory, at, end);
+      details = decodeDetails(memory, at + 2, partEnd);
+      at = partEnd;
+    }
+    let trailers: Metadata | undefined = undefined;
+    if ((flags & Flag.METADATA) !== 0) {
+      const blockEnd = this.#blockEnd(memory, at, end);
+      trailers = readMetadata(memory, at + 2, blockEnd);
+      at = blockEnd;
+    }
+    if ((flags & Flag.MESSAGE) === 0 && at !== end) throw new ProtocolError("END is longer than its parts");
+
+    stream.receivedEnd = true;
+    this.wheel.remove(stream);
+    if (this.#isOver(stream)) this.#creditConnection(cost);
+    else {
+      if ((flags & Flag.MESSAGE) !== 0) this.#deliver(stream, memory, at, end, cost, false);
+      else this.#creditConnection(cost);
+      // Delivering may have ended the call (a message that could not be decoded).
+      if (!this.#isOver(stream)) {
+        this.#dropOutput(stream);
+        if (!stream.sentEnd) {
+          stream.resetPending = true;
+          stream.resetCode = Status.CANCELLED;
+          this.#enqueueControl(stream);
+        }
+        stream.onStatus({ code: aux as Status, text, details, trailers });
+      }
+    }
+    this.#releaseIfEnded(stream);
+  }
+
+  #onReset(memory: Uint8Array, start: number, end: number, id: number, flags: number, aux: number): void {
+    const stream = this.#findLate(id, "RESET");
+    if (stream === undefined) return;
+    if (aux > Status.UNAUTHENTICATED) throw new ProtocolError(`RESET with unknown status ${aux}`);
+    if (stream.receivedEnd && stream.opener) throw new ProtocolError(`RESET after the end of stream ${id}`);
+    let text = "";
+    if ((flags & Flag.TEXT) !== 0) {
+      const partEnd = this.#partEnd(memory, start, end);
+      text = decodeText(memory, start + 2, partEnd);
+    }
+    const over = this.#isOver(stream);
+    stream.receivedEnd = true;
+    this.wheel.remove(stream);
+    this.#dropOutput(stream); // an END that waits for credit would wait for ever
+    this.#dropInput(stream);
+    if (!stream.sentEnd && !stream.resetPending) {
+      stream.resetPending = true;
+      stream.resetCode = Status.CANCELLED;
+      this.#enqueueControl(stream);
+    }
+    if (!over) stream.onFailure((aux || Status.CANCELLED) as Status, text, (flags & Flag.NOT_RUN) === 0);
+    this.#releaseIfEnded(stream);
+  }
+
+  #onCredit(memory: Uint8Array, start: number, end: number, id: number): void {
+    if (end - start !== 4) throw new ProtocolError("CREDIT is not 4 bytes");
+    const bytes = readU32(memory, start);
+    if (id === 0) {
+      this.#sendWindow += bytes;
+      if (this.#sendWindow > MAX_WINDOW_BYTES) throw new ProtocolError("credit of the connection overflows");
+      const starved = this.#starved;
+      if (starved.length === 0) return;
+      this.#starved = [];
+      for (const stream of starved) if (stream.id !== 0) this.#enqueue(stream);
+      return this.#pump();
+    }
+    const stream = this.#findLate(id, "CREDIT");
+    if (stream === undefined) return;
+    stream.sendWindow += bytes;
+    if (stream.sendWindow > MAX_WINDOW_BYTES) throw new ProtocolError(`credit of stream ${id} overflows`);
+    if (stream.starved) {
+      stream.starved = false;
+      this.#enqueue(stream);
+      this.#pump();
+    }
+  }
+
+  #onPing(memory: Uint8Array, start: number, end: number, id: number, type: number): void {
+    if (end - start !== 8 || id !== 0) throw new ProtocolError("PING or PONG is not 8 bytes on stream 0");
+    if (type === FrameType.PONG) this.#pingOutstanding = false;
+    else {
+      this.#pongPending = memory.slice(start, end);
+      this.#pump();
+    }
+  }
+
+  #onGoaway(memory: Uint8Array, start: number, end: number, id: number, code: number): void {
+    if (end - start < 4 || id !== 0) throw new ProtocolError("GOAWAY is too short, or not on stream 0");
+    this.#peerAccepted = readU32(memory, start);
+    const text = decodeText(memory, start + 4, end);
+    if (code !== Status.OK) {
+      const status = code <= Status.UNAUTHENTICATED ? (code as Status) : Status.UNKNOWN;
+      this.#error = new RpcError(status, `the peer closed the connection: ${text}`);
+      return this.#fail(this.#error, false);
+    }
+    if (this.#state === State.Ready) this.#state = State.Draining;
+    this.#owner.onDraining(this);
+    this.#refuseWaiting();
+    this.#finishIfIdle();
+  }
+
+  // ------------------------------------------------------------------------------------------------ Streams
+
+  /** The stream of a frame that only a stream in flight may have. */
+  #find(id: number, frame: string): Stream {
+    const stream = this.#at(id);
+    if (stream === undefined) throw new ProtocolError(`${frame} for stream ${id}, which is not open`);
+    return stream;
+  }
+
+  /** The same for frames that the opener may send before it knows that the stream has ended: undefined then. */
+  #findLate(id: number, frame: string): Stream | undefined {
+    const stream = this.#at(id);
+    if (stream !== undefined) return stream;
+    const remote = (id & 1) === (this.connecting ? 0 : 1);
+    if (!remote || this.#remoteIds[slotOf(id)] !== id || id === 0) {
+      throw new ProtocolError(`${frame} for stream ${id}, which was never open`);
+    }
+    return undefined;
+  }
+
+  #at(id: number): Stream | undefined {
+    const local = (id & 1) === (this.connecting ? 1 : 0);
+    const stream = (local ? this.#local : this.#remote)[slotOf(id)];
+    // An OPEN that is not committed yet has an id, but the peer cannot know it.
+    return stream !== undefined && stream.id === id && !(local && stream.opening !== undefined)
+      ? stream
+      : undefined;
+  }
+
+  /** This end has ended the stream early, or is about to: what still arrives is dropped. */
+  #isOver(stream: Stream): boolean {
+    if (stream.resetPending || stream.sentReset) return true;
+    return !stream.opener && (stream.sentEnd || stream.ending !== undefined);
+  }
+
+  #takeSlot(stream: Stream): void {
+    let slot = this.#freeSlots.pop();
+    if (slot === undefined) {
+      if (this.#local === NO_STREAMS) this.#local = [];
+      slot = this.#localIds.length;
+      this.#localIds.push(0);
+      this.#local.push(undefined);
+    }
+    const generation = nextGeneration(generationOf(this.#localIds[slot]!));
+    stream.id = streamId(this.connecting ? 1 : 0, slot, generation);
+    stream.sendWindow = this.#peer!.streamWindowBytes;
+    stream.receiveWindow = this.limits.streamWindowBytes;
+    this.#local[slot] = stream;
+    this.#localCount++;
+  }
+
+  /** Give back the slot of a stream whose OPEN was not committed: the generation has not been used. */
+  #returnSlot(stream: Stream): void {
+    const slot = slotOf(stream.id);
+    this.#local[slot] = undefined;
+    this.#freeSlots.push(slot);
+    this.#localCount--;
+    stream.id = 0;
+    this.#openWaiting();
+    this.#finishIfIdle();
+  }
+
+  #releaseIfEnded(stream: Stream): void {
+    if (!stream.receivedEnd || !stream.sentEnd || stream.resetPending || stream.id === 0) return;
+    const slot = slotOf(stream.id);
+    this.wheel.remove(stream);
+    if (stream.opener) {
+      if (this.#local[slot] !== stream) return;
+      this.#local[slot] = undefined;
+      this.#freeSlots.push(slot);
+      this.#localCount--;
+      this.#openWaiting();
+    } else {
+      if (this.#remote[slot] !== stream) return;
+      this.#remote[slot] = undefined;
+      this.#remoteCount--;
+    }
+    if (this.#state === State.Draining) this.#finishIfIdle();
+  }
+
+  /** Calls that waited for a slot take those that are free. */
+  #openWaiting(): void {
+    while (
+      this.#waitingHead < this.#waiting.length &&
+      (this.#freeSlots.length > 0 || this.#localIds.length < this.#peer!.maxConcurrentStreams)
+    ) {
+      const stream = this.#waiting[this.#waitingHead++]!;
+      this.#takeSlot(stream);
+      this.#enqueue(stream);
+    }
+    if (this.#waitingHead === this.#waiting.length && this.#waitingHead > 0) {
+      this.#waiting = [];
+      this.#waitingHead = 0;
+    }
+    if (this.#sendHead !== undefined) this.#pump();
+  }
+
+  #refuseWaiting(): void {
+    const refused = this.#waiting.slice(this.#waitingHead);
+    this.#waiting = [];
+    this.#waitingHead = 0;
+    // What has a slot and has not been sent has not run either.
+    for (const stream of this.#local) {
+      if (stream?.opening !== undefined) refused.push(stream);
+    }
+    for (const stream of refused) {
+      this.reset(stream, Status.UNAVAILABLE, "");
+      stream.onFailure(Status.UNAVAILABLE, "the connection is closing", false);
+    }
+  }
+
+  #dropOutput(stream: Stream): void {
+    if (stream.outStarted) {
+      stream.outStarted = false;
+      this.#outPartial -= stream.outTotal;
+      this.#startWaitingOutput();
+    }
+    stream.out = undefined;
+    stream.ending = undefined;
+    stream.headersPending = undefined;
+    stream.lastPending = false;
+  }
+
+  #dropInput(stream: Stream): void {
+    this.#endPartial(stream);
+    this.#creditConnection(stream.unconsumed);
+    stream.unconsumed = 0;
+  }
+
+  // ------------------------------------------------------------------------------------------------ Credit
+
+  #spend(cost: number): void {
+    this.#receiveWindow -= cost;
+    if (this.#receiveWindow < 0) throw new ProtocolError("the connection was sent more than its window");
+  }
+
+  #credit(stream: Stream, cost: number): void {
+    this.#creditConnection(cost);
+    this.#creditStream(stream, cost);
+  }
+
+  #creditConnection(cost: number): void {
+    this.#creditOwed += cost;
+    if (this.#creditOwed >= this.limits.connectionWindowBytes >>> 2) this.#pump();
+  }
+
+  #creditStream(stream: Stream, cost: number): void {
+    stream.creditOwed += cost;
+    if (
+      stream.creditOwed >= this.limits.streamWindowBytes >>> 2 &&
+      !stream.receivedEnd &&
+      !this.#isOver(stream)
+    ) {
+      this.#enqueueControl(stream);
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------ Output
+
+  #enqueue(stream: Stream): void {
+    if (stream.sendQueued) return;
+    stream.sendQueued = true;
+    stream.sendNext = undefined;
+    if (this.#sendTail === undefined) this.#sendHead = stream;
+    else this.#sendTail.sendNext = stream;
+    this.#sendTail = stream;
+  }
+
+  #dequeue(): void {
+    const stream = this.#sendHead!;
+    this.#sendHead = stream.sendNext;
+    if (this.#sendHead === undefined) this.#sendTail = undefined;
+    stream.sendNext = undefined;
+    stream.sendQueued = false;
+  }
+
+  #enqueueControl(stream: Stream): void {
+    if (!stream.controlQueued) {
+      stream.controlQueued = true;
+      stream.controlNext = undefined;
+      if (this.#controlTail === undefined) this.#controlHead = stream;
+      else this.#controlTail.controlNext = stream;
+      this.#controlTail = stream;
+    }
+    this.#pump();
+  }
+
+  /** Write what waits, as far as there is room: first control, then one frame of each stream in turn. */
+  #pump(): void {
+    if (this.#encoding || this.#pumping || this.#state === State.Closed) return;
+    this.#pumping = true;
+    try {
+      while (this.#sendControl()) {
+        const stream = this.#sendHead;
+        if (stream === undefined) break;
+        this.#dequeue();
+        const sent = this.#sendFrame(stream, undefined, undefined);
+        if (sent === Sent.NoRoom) {
+          // It keeps its turn.
+          stream.sendQueued = true;
+          stream.sendNext = this.#sendHead;
+          this.#sendHead = stream;
+          this.#sendTail ??= stream;
+          break;
+        }
+        if (sent === Sent.More) this.#enqueue(stream);
+        else if (sent === Sent.All) this.#afterSent(stream);
+      }
+    } finally {
+      this.#pumping = false;
+    }
+  }
+
+  /** Nothing of the stream is left to send: it may be over, or take another message. */
+  #afterSent(stream: Stream): void {
+    if (stream.sentEnd) this.#releaseIfEnded(stream);
+    else if (!stream.resetPending) stream.onSendable();
+  }
+
+  /** Send at once as much as goes; the rest is queued. Returns whether nothing is left. */
+  #sendNow(stream: Stream, codec: MessageCodec<unknown> | undefined, message: unknown): boolean {
+    if (this.#encoding) {
+      this.#enqueue(stream);
+      return false;
+    }
+    let sent = this.#sendFrame(stream, codec, message);
+    // A large message takes turns with the others from its second frame on.
+    if (sent === Sent.More && this.#sendHead === undefined) {
+      while (sent === Sent.More) sent = this.#sendFrame(stream, undefined, undefined);
+    }
+    if (sent === Sent.All) {
+      if (stream.sentEnd) this.#releaseIfEnded(stream);
+      return true;
+    }
+    if (sent !== Sent.Waiting) this.#enqueue(stream);
+    return false;
+  }
+
+  /** Encode a message into memory of its own, to be sent when it can be. */
+  #encodeAside(stream: Stream, codec: MessageCodec<unknown>, message: unknown): void {
+    const writer = writers.pop() ?? new MessageWriter();
+    try {
+      writer.begin(NO_BYTES, 0, 0);
+      codec.encode(message, writer);
+      this.#keepEncoded(stream, writer);
+    } finally {
+      writers.push(writer);
+    }
+  }
+
+  #keepEncoded(stream: Stream, writer: MessageWriter): void {
+    const length = writer.position - writer.start;
+    this.#checkMessage(length);
+    stream.out = writer.detach();
+    stream.outPosition = 0;
+    stream.outEnd = stream.outTotal = length;
+    stream.outStarted = false;
+  }
+
+  /**
+   * Send the stream's next frame. With `codec` the frame carries `message`, encoded in place where it fits; nothing else
+   * of the stream is pending before it then.
+   */
+  #sendFrame(stream: Stream, codec: MessageCodec<unknown> | undefined, message: unknown): Sent {
+    if (stream.headersPending !== undefined) {
+      if (!this.#writeHeaders(stream)) {
+        if (codec !== undefined) this.#encodeAside(stream, codec, message);
+        return Sent.NoRoom;
+      }
+    }
+    const opening = stream.opening;
+    const connection = this.connection;
+    const window = Math.min(stream.sendWindow, this.#sendWindow);
+
+    // What kind of frame, and how long it is before its message.
+    let head = FRAME_HEADER_BYTES;
+    let methodNumber = 0;
+    let named = false;
+    let text: Uint8Array | undefined = undefined;
+    let details: Uint8Array | undefined = undefined;
+    if (opening !== undefined) {
+      const known = this.#localMethods.get(opening.path);
+      named = known === undefined;
+      methodNumber = known ?? this.#localMethods.size;
+      if (named) head += 2 + opening.path.length;
+      if (opening.expireAt !== undefined) head += 4;
+      if (opening.metadata !== undefined) head += 2 + metadataBytes(opening.metadata);
+    } else if (stream.ending !== undefined) {
+      const ending = stream.ending;
+      if (ending.text !== "") {
+        text = encodeText(ending.text);
+        head += 2 + text.length;
+      }
+      if (ending.details.length > 0) {
+        details = encodeDetails(ending.details);
+        head += 2 + details.length;
+      }
+      if (ending.trailers !== undefined) head += 2 + metadataBytes(ending.trailers);
+    } else if (codec === undefined && stream.out === undefined && !stream.lastPending) {
+      return Sent.All;
+    }
+
+    // An END takes the message with it only if all of it fits; else DATA goes first.
+    let isEnd =
+      opening === undefined &&
+      (stream.ending !== undefined || (codec === undefined && stream.out === undefined));
+    let size = head;
+    let fragmented = false;
+    if (stream.out !== undefined) {
+      const rest = stream.outEnd - stream.outPosition;
+      const most = this.#maxWholeBytes;
+      if (isEnd && (stream.outStarted || head + rest > most)) {
+        isEnd = false;
+        head = FRAME_HEADER_BYTES;
+      }
+      size = head + rest;
+      if (stream.outStarted || size > most) {
+        fragmented = true;
+        if (!stream.outStarted) {
+          if (this.#outPartial > 0 && this.#outPartial + stream.outTotal > this.#peer!.reassemblyBytes) {
+            this.#outWaiting.push(stream);
+            return Sent.Waiting;
+          }
+          head += 4;
+        }
+        const least = Math.min(head + rest, head + LEAST_FRAGMENT_BYTES, most);
+        if (window < least) return this.#starve(stream, least);
+        size = Math.min(head + rest, this.#maxFrameBytes, window);
+      } else if (window < size) return this.#starve(stream, size);
+    } else if (codec !== undefined) {
+      if (window < head + GUESSED_MESSAGE_BYTES) {
+        this.#encodeAside(stream, codec, message);
+        return this.#sendFrame(stream, undefined, undefined);
+      }
+      size = head + GUESSED_MESSAGE_BYTES;
+    } else if (window < size) return this.#starve(stream, size);
+
+    if (!connection.reserve(size)) {
+      if (codec !== undefined) this.#encodeAside(stream, codec, message);
+      return Sent.NoRoom;
+    }
+    const { memory, rangeStart } = connection;
+    let at = rangeStart + FRAME_HEADER_BYTES;
+    let flags = 0;
+    if (opening !== undefined) {
+      if (named) {
+        flags |= Flag.NAMED;
+        at = writeU16(memory, at, opening.path.length);
+        at = writeAscii(memory, at, opening.path);
+      }
+      if (opening.expireAt !== undefined) {
+        flags |= Flag.TIMEOUT;
+        const remaining = Math.ceil(opening.expireAt - this.clock.now());
+        at = writeU32(memory, at, Math.min(Math.max(remaining, 0), 0xffff_ffff));
+      }
+      if (opening.metadata !== undefined) {
+        flags |= Flag.METADATA;
+        at = writeMetadata(memory, at, opening.metadata);
+      }
+    } else if (isEnd && stream.ending !== undefined) {
+      if (text !== undefined) {
+        flags |= Flag.TEXT;
+        at = writeU16(memory, at, text.length);
+        memory.set(text, at);
+        at += text.length;
+      }
+      if (details !== undefined) {
+        flags |= Flag.DETAILS;
+        at = writeU16(memory, at, details.length);
+        memory.set(details, at);
+        at += details.length;
+      }
+      if (stream.ending.trailers !== undefined) {
+        flags |= Flag.METADATA;
+        at = writeMetadata(memory, at, stream.ending.trailers);
+      }
+    }
+
+    let finished = true;
+    if (codec !== undefined) {
+      const end = Math.min(connection.rangeEnd, rangeStart + this.#maxFrameBytes, rangeStart + window);
+      const writer = writers.pop() ?? new MessageWriter();
+      let overflowed = true;
+      this.#encoding = true;
+      try {
+        codec.encode(message, writer.begin(memory, at, end));
+        overflowed = writer.overflowed;
+        if (overflowed) this.#keepEncoded(stream, writer);
+        else {
+          at = writer.position;
+          this.#checkMessage(at - writer.start);
+        }
+      } catch (error) {
+        this.#encoding = false;
+        connection.cancel();
+        this.#pump();
+        throw error;
+      } finally {
+        this.#encoding = false;
+        writers.push(writer);
+      }
+      if (overflowed) {
+        connection.cancel();
+        return Sent.More;
+      }
+      flags |= Flag.MESSAGE;
+    } else if (stream.out !== undefined) {
+      if (fragmented && !stream.outStarted) {
+        at = writeU32(memory, at, stream.outTotal);
+        stream.outStarted = true;
+        this.#outPartial += stream.outTotal;
+      }
+      const part = Math.min(stream.outEnd - stream.outPosition, rangeStart + size - at);
+      memory.set(stream.out.subarray(stream.outPosition, stream.outPosition + part), at);
+      stream.outPosition += part;
+      at += part;
+      flags |= Flag.MESSAGE;
+      finished = stream.outPosition === stream.outEnd;
+      if (!finished) flags |= Flag.MORE;
+      else {
+        stream.out = undefined;
+        if (stream.outStarted) {
+          stream.outStarted = false;
+          this.#outPartial -= stream.outTotal;
+          this.#startWaitingOutput();
+        }
+      }
+    }
+
+    const cost = at - rangeStart;
+    const payload = cost - FRAME_HEADER_BYTES;
+    if (opening !== undefined) {
+      if (finished && stream.lastPending) {
+        flags |= Flag.LAST;
+        stream.sentEnd = true;
+        stream.lastPending = false;
+      }
+      writeHeader(memory, rangeStart, payload, stream.id, FrameType.OPEN, flags, methodNumber);
+      if (named) this.#localMethods.set(opening.path, methodNumber);
+      this.#localIds[slotOf(stream.id)] = stream.id;
+      stream.ordinal = ++this.#opened;
+      stream.opening = undefined;
+    } else if (isEnd) {
+      const code = stream.ending?.code ?? Status.OK;
+      writeHeader(memory, rangeStart, payload, stream.id, FrameType.END, flags, code);
+      stream.ending = undefined;
+      stream.lastPending = false;
+      stream.sentEnd = true;
+    } else {
+      if (finished && stream.lastPending) {
+        flags |= Flag.LAST;
+        stream.sentEnd = true;
+        stream.lastPending = false;
+      }
+      writeHeader(memory, rangeStart, payload, stream.id, FrameType.DATA, flags & ~Flag.MESSAGE, 0);
+    }
+    connection.commit(cost);
+    stream.sendWindow -= cost;
+    this.#sendWindow -= cost;
+    if (this.#sendHead !== undefined && codec !== undefined) this.#pump(); // calls made while encoding
+    return finished && stream.ending === undefined && !stream.lastPending ? Sent.All : Sent.More;
+  }
+
+  /** Write the stream's pending HEADERS, if there is room. */
+  #writeHeaders(stream: Stream): boolean {
+    const metadata = stream.headersPending!;
+    if (!this.connection.reserve(FRAME_HEADER_BYTES + 2 + metadataBytes(metadata))) return false;
+    const { memory, rangeStart } = this.connection;
+    const start = rangeStart + FRAME_HEADER_BYTES;
+    const end = writeMetadata(memory, start, metadata);
+    writeHeader(memory, rangeStart, end - start, stream.id, FrameType.HEADERS, Flag.METADATA, 0);
+    this.connection.commit(end - rangeStart);
+    stream.headersPending = undefined;
+    return true;
+  }
+
+  /** Remember that the stream waits for credit: its own, or else the connection's. */
+  #starve(stream: Stream, bytes: number): Sent {
+    if (stream.sendWindow < bytes) stream.starved = true;
+    else this.#starved.push(stream);
+    return Sent.Waiting;
+  }
+
+  /** Large messages that wait for the peer's reassembly budget take their turn, first come first served. */
+  #startWaitingOutput(): void {
+    const waiting = this.#outWaiting;
+    if (waiting.length === 0) return;
+    this.#outWaiting = [];
+    for (const stream of waiting) this.#enqueue(stream);
+  }
+
+  /** Write the control frames that are due. Returns whether there was room for all. */
+  #sendControl(): boolean {
+    const { connection } = this;
+    if (this.#helloPending) {
+      if (!connection.reserve(FRAME_HEADER_BYTES + HELLO_PAYLOAD_BYTES)) return false;
+      const { limits } = this;
+      const hello: Hello = {
+        lowestVersion: WIRE_VERSION,
+        version: WIRE_VERSION,
+        maxFrameBytes: connection.traits.maxFrameBytes,
+        maxMessageBytes: limits.maxMessageBytes,
+        maxMetadataBytes: limits.maxMetadataBytes,
+        maxConcurrentStreams: limits.maxConcurrentStreams,
+        streamWindowBytes: limits.streamWindowBytes,
+        connectionWindowBytes: limits.connectionWindowBytes,
+        reassemblyBytes: limits.reassemblyBytes,
+        traits: this.#answersPing ? 0 : HelloTrait.ANSWERS_NO_PING,
+      };
+      connection.commit(writeHello(connection.memory, connection.rangeStart, hello));
+      this.#helloPending = false;
+    }
+    if (this.#goawayPending) {
+      if (!this.#writeGoaway()) return false;
+      this.#finishIfIdle();
+    }
+    if (this.#pongPending !== undefined) {
+      if (!this.#writeControl(FrameType.PONG, 0, this.#pongPending)) return false;
+      this.#pongPending = undefined;
+    }
+    if (this.#pingPending) {
+      if (!this.#writeControl(FrameType.PING, 0, PING_PAYLOAD)) return false;
+      this.#pingPending = false;
+    }
+    if (this.#creditOwed >= this.limits.connectionWindowBytes >>> 2) {
+      if (!this.#writeCredit(0, this.#creditOwed)) return false;
+      this.#receiveWindow += this.#creditOwed;
+      this.#creditOwed = 0;
+    }
+    while (this.#controlHead !== undefined) {
+      const stream = this.#controlHead;
+      if (!this.#sendStreamControl(stream)) return false;
+      this.#controlHead = stream.controlNext;
+      if (this.#controlHead === undefined) this.#controlTail = undefined;
+      stream.controlNext = undefined;
+      stream.controlQueued = false;
+      this.#releaseIfEnded(stream);
+    }
+    return true;
+  }
+
+  #sendStreamControl(stream: Stream): boolean {
+    if (stream.resetPending) {
+      const text = encodeText(stream.resetText);
+      const bytes = FRAME_HEADER_BYTES + (text.length === 0 ? 0 : 2 + text.length);
+      if (!this.connection.reserve(bytes)) return false;
+      const { memory, rangeStart } = this.connection;
+      let flags = stream.resetNotRun ? Flag.NOT_RUN : 0;
+      if (text.length > 0) {
+        flags |= Flag.TEXT;
+        memory.set(text, writeU16(memory, rangeStart + FRAME_HEADER_BYTES, text.length));
+      }
+      const payload = bytes - FRAME_HEADER_BYTES;
+      writeHeader(memory, rangeStart, payload, stream.id, FrameType.RESET, flags, stream.resetCode);
+      this.connection.commit(bytes);
+      stream.resetPending = false;
+      stream.sentReset = stream.sentEnd = true;
+    } else if (stream.creditOwed > 0 && !stream.receivedEnd && !this.#isOver(stream)) {
+      if (!this.#writeCredit(stream.id, stream.creditOwed)) return false;
+      stream.receiveWindow += stream.creditOwed;
+      stream.creditOwed = 0;
+    }
+    return true;
+  }
+
+  #writeCredit(id: number, bytes: number): boolean {
+    if (!this.connection.reserve(FRAME_HEADER_BYTES + 4)) return false;
+    const { memory, rangeStart } = this.connection;
+    writeU32(memory, writeHeader(memory, rangeStart, 4, id, FrameType.CREDIT, 0, 0), bytes);
+    this.connection.commit(FRAME_HEADER_BYTES + 4);
+    return true;
+  }
+
+  #writeControl(type: number, aux: number, payload: Uint8Array): boolean {
+    if (!this.connection.reserve(FRAME_HEADER_BYTES + payload.length)) return false;
+    const { memory, rangeStart } = this.connection;
+    memory.set(payload, writeHeader(memory, rangeStart, payload.length, 0, type, 0, aux));
+    this.connection.commit(FRAME_HEADER_BYTES + payload.length);
+    return true;
+  }
+
+  #writeGoaway(): boolean {
+    const text = encodeText(this.#goawayText);
+    const payload = new Uint8Array(4 + text.length);
+    writeU32(payload, 0, this.#accepted);
+    payload.set(text, 4);
+    if (!this.#writeControl(FrameType.GOAWAY, this.#goawayCode, payload)) return false;
+    this.#goawayPending = false;
+    this.#goawaySent = true;
+    return true;
+  }
+
+  // ------------------------------------------------------------------------------------------------ Endings
+
+  #finishIfIdle(): void {
+    if (this.#state !== State.Draining || this.#goawayPending) return;
+    if (this.localStreams === 0 && this.#remoteCount === 0) this.connection.close();
+  }
+
+  /** End the session because of `error`; with `tell` the peer learns why, if there is room to say it. */
+  #fail(error: Error, tell: boolean): void {
+    this.#state = State.Closed;
+    this.#error ??= error;
+    this.#timer?.cancel();
+    if (tell && !this.#encoding) {
+      this.#goawayCode = error instanceof RpcError ? error.code : Status.INTERNAL;
+      this.#goawayText = error.message;
+      if (this.#writeGoaway()) this.connection.close();
+      else this.connection.destroy(error);
+    } else this.connection.destroy(error);
+    this.#failStreams();
+  }
+
+  /** Tell every stream that the connection is gone. */
+  #failStreams(): void {
+    const text =
+      this.#error === undefined
+        ? "the peer closed the connection"
+        : `the connection was lost: ${this.#error.message}`;
+    const streams = [...this.#local, ...this.#waiting.slice(this.#waitingHead), ...this.#remote];
+    this.#local = this.#remote = NO_STREAMS as (Stream | undefined)[];
+    this.#waiting = [];
+    this.#waitingHead = this.#localCount = this.#remoteCount = 0;
+    this.#partials = [];
+    this.#starved = [];
+    this.#outWaiting = [];
+    this.#sendHead = this.#sendTail = this.#controlHead = this.#controlTail = undefined;
+    for (const stream of streams) {
+      if (stream === undefined) continue;
+      this.wheel.remove(stream);
+      const over = stream.resetPending || stream.sentReset || (stream.opener && stream.receivedEnd);
+      stream.partial = stream.out = undefined;
+      stream.sentEnd = stream.sentReset = stream.receivedEnd = true;
+      if (over) continue;
+      const mayHaveRun = stream.opening === undefined && stream.ordinal <= this.#peerAccepted;
+      stream.onFailure(Status.UNAVAILABLE, text, mayHaveRun, this.#error);
+    }
+  }
+
+  #watchPeer(keepalive: Keepalive): void {
+    this.#timer = this.clock.setTimer(() => this.#checkPeer(keepalive), keepalive.intervalMs);
+  }
+
+  #checkPeer(keepalive: Keepalive): void {
+    if (this.#framesReceived !== this.#framesAtLastCheck) {
+      this.#framesAtLastCheck = this.#framesReceived;
+      this.#pingOutstanding = false;
+      return this.#watchPeer(keepalive);
+    }
+    if (this.#pingOutstanding) {
+      const silent = `the peer has not answered a PING for ${keepalive.timeoutMs} ms`;
+      return this.destroy(new RpcError(Status.UNAVAILABLE, silent));
+    }
+    const quiet = (this.#peer!.traits & HelloTrait.ANSWERS_NO_PING) !== 0;
+    if (quiet && this.#localCount + this.#remoteCount === 0) return this.#watchPeer(keepalive);
+    this.#pingPending = this.#pingOutstanding = true;
+    this.#timer = this.clock.setTimer(() => this.#checkPeer(keepalive), keepalive.timeoutMs);
+    this.#pump();
+  }
+
+  // ------------------------------------------------------------------------------------------------ Checks
+
+  #checkMessage(bytes: number): void {
+    const limit = this.#peer!.maxMessageBytes;
+    if (bytes > limit) {
+      throw new RpcError(
+        Status.RESOURCE_EXHAUSTED,
+        `a message of ${bytes} bytes is over the peer's limit of ${limit} (limits.maxMessageBytes there)`,
+      );
+    }
+  }
+
+  #checkMetadata(metadata: Metadata, what: string, more = 0): void {
+    const bytes = metadataBytes(metadata) + more;
+    if (bytes > this.#maxMetadataBytes) {
+      throw new RpcError(
+        Status.RESOURCE_EXHAUSTED,
+        `${what} takes ${bytes} bytes; the connection's limit is ${this.#maxMetadataBytes}`,
+      );
+    }
+  }
+
+  #checkEnding(ending: Ending): void {
+    const details = ending.details.reduce(
+      (sum, { typeUrl, value }) => sum + 3 * typeUrl.length + value.length + 16,
+      0,
+    );
+    this.#checkMetadata(ending.trailers ?? NO_METADATA, "the response's trailers and error details", details);
+  }
+
+  #checkMethod(path: string): void {
+    if (path.length > MAX_METHOD_NAME_BYTES) {
+      throw new RpcError(
+        Status.INVALID_ARGUMENT,
+        `the method's name has ${path.length} bytes; at most ${MAX_METHOD_NAME_BYTES} are allowed: ${path}`,
+      );
+    }
+    if (this.#localMethods.size >= MAX_METHODS) {
+      throw new RpcError(
+        Status.RESOURCE_EXHAUSTED,
+        `one connection can name ${MAX_METHODS} methods; use another channel for ${path}`,
+      );
+    }
+  }
+
+  /** The end of a `u16 length, bytes` part that begins at `at`. */
+  #partEnd(memory: Uint8Array, at: number, end: number): number {
+    const partEnd = at + 2 <= end ? at + 2 + readU16(memory, at) : Infinity;
+    if (partEnd > end) throw new ProtocolError("a part of a frame is longer than the frame");
+    return partEnd;
+  }
+
+  /** The same for a metadata block, whose size is limited. */
+  #blockEnd(memory: Uint8Array, at: number, end: number): number {
+    const blockEnd = this.#partEnd(memory, at, end);
+    const bytes = blockEnd - at - 2;
+    if (bytes > this.limits.maxMetadataBytes) {
+      throw new ProtocolError(
+        `metadata of ${bytes} bytes is over the limit of ${this.limits.maxMetadataBytes}`,
+        Status.RESOURCE_EXHAUSTED,
+      );
+    }
+    return blockEnd;
+  }
+}

@@ -1,0 +1,159 @@
+import type { Clock, Timer } from "./clock.js";
+
+/**
+ * Something with a deadline; links itself into the wheel (no allocation per timer). `onDeadline` is called once, never
+ * before `expireAt` and, on a free event loop, at most 4 ms after.
+ */
+export interface Expiring {
+  /** On the wheel's clock, in milliseconds. Set by `TimerWheel.add`. */
+  expireAt: number;
+  /** The wheel's own: the list that this is in, and its neighbours. Undefined while it is in none. */
+  timerList: TimerList | undefined;
+  timerNext: Expiring | undefined;
+  timerPrevious: Expiring | undefined;
+  onDeadline(): void;
+}
+
+class TimerList {
+  head: Expiring | undefined = undefined;
+}
+
+export type { TimerList };
+
+/** Resolution in milliseconds. With the 1 ms of the clock's own timers it keeps lateness under 4 ms. */
+const TICK_MS = 2;
+const SLOTS = 256;
+const LEVELS = 4;
+
+/**
+ * A hierarchical timing wheel (Varghese and Lauck, 1987): adding and removing touch only a list's ends, and one timer of
+ * the clock is armed however many deadlines there are. Four levels of 256 slots of 2 ms reach 99 days; what lies beyond
+ * waits in the last slot and is sorted in again from there.
+ */
+export class TimerWheel {
+  readonly #clock: Clock;
+  readonly #origin: number;
+  readonly #levels: TimerList[][] = [];
+  /** The first tick that has not been run. */
+  #tick = 0;
+  #armed: Timer | undefined = undefined;
+  #armedTick = Infinity;
+  #running = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#origin = clock.now();
+    for (let level = 0; level < LEVELS; level++) {
+      this.#levels.push(Array.from({ length: SLOTS }, () => new TimerList()));
+    }
+  }
+
+  /** Call `entry.onDeadline` at `expireAt`. The entry must not be in the wheel. */
+  add(entry: Expiring, expireAt: number): void {
+    entry.expireAt = expireAt;
+    // While nothing is armed the wheel is empty and stands still: let it catch up.
+    if (this.#armed === undefined && !this.#running) {
+      this.#tick = Math.max(this.#tick, this.#tickOf(this.#clock.now()));
+    }
+    const tick = this.#place(entry);
+    if (tick < this.#armedTick && !this.#running) this.#arm(tick);
+  }
+
+  /** Forget `entry`; harmless when it is not in the wheel. */
+  remove(entry: Expiring): void {
+    const list = entry.timerList;
+    if (list === undefined) return;
+    if (entry.timerPrevious === undefined) list.head = entry.timerNext;
+    else entry.timerPrevious.timerNext = entry.timerNext;
+    if (entry.timerNext !== undefined) entry.timerNext.timerPrevious = entry.timerPrevious;
+    entry.timerList = entry.timerNext = entry.timerPrevious = undefined;
+  }
+
+  #tickOf(time: number): number {
+    return Math.floor((time - this.#origin) / TICK_MS);
+  }
+
+  /** Put `entry` into the slot of the first tick at which it may run. Returns the tick at which that slot is due. */
+  #place(entry: Expiring): number {
+    // The end of the tick that the deadline lies in: never early.
+    const tick = Math.max(this.#tick, Math.ceil((entry.expireAt - this.#origin) / TICK_MS));
+    let level = 0;
+    let span = SLOTS;
+    while (tick - this.#tick >= span && level < LEVELS - 1) {
+      level++;
+      span *= SLOTS;
+    }
+    const width = span / SLOTS;
+    const due = Math.floor(Math.min(tick, this.#tick + span - width) / width);
+    const list = this.#levels[level]![due % SLOTS]!;
+    entry.timerList = list;
+    entry.timerNext = list.head;
+    entry.timerPrevious = undefined;
+    if (list.head !== undefined) list.head.timerPrevious = entry;
+    list.head = entry;
+    return due * width;
+  }
+
+  #arm(tick: number): void {
+    this.#armed?.cancel();
+    this.#armedTick = tick;
+    const delay = Math.max(0, this.#origin + tick * TICK_MS - this.#clock.now());
+    this.#armed = this.#clock.setTimer(() => this.#run(), delay);
+  }
+
+  #run(): void {
+    this.#armed = undefined;
+    this.#armedTick = Infinity;
+    this.#running = true;
+    const now = this.#tickOf(this.#clock.now());
+    while (this.#tick <= now) {
+      const tick = this.#tick;
+      // Sort the slots of higher levels that begin here into the lower ones.
+      for (let level = LEVELS - 1, width = SLOTS ** (LEVELS - 1); level > 0; level--, width /= SLOTS) {
+        if (tick % width === 0) this.#empty(this.#levels[level]![(tick / width) % SLOTS]!, tick);
+      }
+      this.#tick = tick + 1; // what `onDeadline` adds belongs to the next tick
+      this.#empty(this.#levels[0]![tick % SLOTS]!, tick);
+      this.#tick = Math.max(this.#tick, Math.min(this.#nextDue(), now + 1));
+    }
+    this.#running = false;
+    const next = this.#nextDue();
+    if (next !== Infinity) this.#arm(next);
+  }
+
+  #empty(list: TimerList, tick: number): void {
+    // What is placed again, or added by `onDeadline`, goes to other slots: the list is taken whole first.
+    let entry = list.head;
+    list.head = undefined;
+    const taken: Expiring[] = [];
+    for (; entry !== undefined; entry = entry.timerNext) taken.push(entry);
+    for (const one of taken) {
+      one.timerList = TAKEN;
+      one.timerNext = one.timerPrevious = undefined;
+    }
+    for (const one of taken) {
+      if (one.timerList !== TAKEN) continue; // removed by an earlier one's `onDeadline`
+      one.timerList = undefined;
+      if (this.#origin + tick * TICK_MS >= one.expireAt) one.onDeadline();
+      else this.#place(one);
+    }
+  }
+
+  /** The first tick at or after the current one at which a slot with entries is due; Infinity if there is none. */
+  #nextDue(): number {
+    let first = Infinity;
+    for (let level = 0, width = 1; level < LEVELS; level++, width *= SLOTS) {
+      const slots = this.#levels[level]!;
+      const begin = Math.ceil(this.#tick / width);
+      for (let i = 0; i < SLOTS; i++) {
+        const due = (begin + i) * width;
+        if (due >= first) break;
+        if (slots[(begin + i) % SLOTS]!.head !== undefined) first = due;
+      }
+    }
+    return first;
+  }
+}
+
+/** Where entries are listed while their slot is being emptied. `remove` takes them out of it. */
+const TAKEN = new TimerList();

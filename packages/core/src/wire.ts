@@ -1,0 +1,341 @@
+/**
+ * Wire version 1: how frames are laid out. `docs/wire.md` is the specification; the session (`session.ts`) keeps its
+ * rules. All integers are little-endian.
+ */
+import { RpcError, type ErrorDetail } from "./error.js";
+import { Metadata } from "./metadata.js";
+import { Status } from "./status.js";
+import { FRAME_HEADER_BYTES } from "./transport.js";
+
+export const WIRE_VERSION = 1;
+
+/** The first bytes of every HELLO's payload. The line ending shows a carrier that translates text. */
+export const MAGIC = Uint8Array.from([0x53, 0x4c, 0x55, 0x49, 0x43, 0x45, 0x0d, 0x0a]); // "SLUICE\r\n"
+
+export const FrameType = {
+  HELLO: 1,
+  OPEN: 2,
+  HEADERS: 3,
+  DATA: 4,
+  END: 5,
+  RESET: 6,
+  CREDIT: 7,
+  PING: 8,
+  PONG: 9,
+  GOAWAY: 10,
+} as const;
+
+/** Bits of a frame's `flags`. Their order here is the order of the parts that they announce in a payload. */
+export const Flag = {
+  /** OPEN: `u16 length, name`; the method's full name, which from here on has the number in `aux`. */
+  NAMED: 0x01,
+  /** OPEN: `u32` milliseconds until the caller gives up. */
+  TIMEOUT: 0x02,
+  /** END, RESET: `u16 length, UTF-8`; the status message. */
+  TEXT: 0x01,
+  /** END: `u16 length, bytes`; the details of the error: a `google.rpc.Status` of which only `details` is set. */
+  DETAILS: 0x02,
+  /** OPEN, HEADERS, END: `u16 length, metadata block`. */
+  METADATA: 0x04,
+  /** OPEN, END: the rest of the payload is a message (OPEN: or its first fragment). In DATA that is always so. */
+  MESSAGE: 0x08,
+  /** OPEN, DATA: the message goes on in the stream's next DATA. Its first fragment begins with `u32 total length`. */
+  MORE: 0x10,
+  /** OPEN, DATA: the opener sends no more on this stream; the same as an END after it. */
+  LAST: 0x20,
+  /** RESET: the call certainly did not run. */
+  NOT_RUN: 0x40,
+  /** Any type: a receiver that does not know the type may skip the frame. */
+  OPTIONAL: 0x80,
+} as const;
+
+/** The longest full method name, in bytes. */
+export const MAX_METHOD_NAME_BYTES = 512;
+/** The most method numbers that each side of a connection may assign. */
+export const MAX_METHODS = 4096;
+/** The longest status message sent, in bytes of UTF-8; longer ones are cut. */
+export const MAX_TEXT_BYTES = 4096;
+/** The most slots that each side of a connection may use: 16 bits of a stream id. */
+export const MAX_SLOTS = 0x10000;
+/** The last generation of a slot before it begins again with 1: 15 bits of a stream id. */
+export const MAX_GENERATION = 0x7fff;
+
+/** Stream id: bit 0 is 1 for streams that the connecting side opened; then 16 bits of slot, 15 bits of generation. */
+export function streamId(parity: 0 | 1, slot: number, generation: number): number {
+  return ((generation << 17) | (slot << 1) | parity) >>> 0;
+}
+
+export function slotOf(id: number): number {
+  return (id >>> 1) & 0xffff;
+}
+
+export function generationOf(id: number): number {
+  return id >>> 17;
+}
+
+export function nextGeneration(generation: number): number {
+  return generation === MAX_GENERATION ? 1 : generation + 1;
+}
+
+export function readU16(memory: Uint8Array, at: number): number {
+  return memory[at]! | (memory[at + 1]! << 8);
+}
+
+export function readU32(memory: Uint8Array, at: number): number {
+  return (memory[at]! | (memory[at + 1]! << 8) | (memory[at + 2]! << 16) | (memory[at + 3]! << 24)) >>> 0;
+}
+
+export function writeU16(memory: Uint8Array, at: number, value: number): number {
+  memory[at] = value;
+  memory[at + 1] = value >>> 8;
+  return at + 2;
+}
+
+export function writeU32(memory: Uint8Array, at: number, value: number): number {
+  memory[at] = value;
+  memory[at + 1] = value >>> 8;
+  memory[at + 2] = value >>> 16;
+  memory[at + 3] = value >>> 24;
+  return at + 4;
+}
+
+/** Write a frame's header at `at`. Returns where the payload begins. */
+export function writeHeader(
+  memory: Uint8Array,
+  at: number,
+  payloadBytes: number,
+  stream: number,
+  type: number,
+  flags: number,
+  aux: number,
+): number {
+  writeU32(memory, at, payloadBytes);
+  writeU32(memory, at + 4, stream);
+  memory[at + 8] = type;
+  memory[at + 9] = flags;
+  writeU16(memory, at + 10, aux);
+  return at + FRAME_HEADER_BYTES;
+}
+
+/** A violation of the wire protocol by the peer; its message goes into the GOAWAY. */
+export class ProtocolError extends RpcError {
+  constructor(message: string, code: Status = Status.INTERNAL) {
+    super(code, message);
+  }
+}
+
+/** What each side tells of itself in its first frame. */
+export interface Hello {
+  /** The lowest and highest wire version spoken. */
+  readonly lowestVersion: number;
+  readonly version: number;
+  /** The largest frame it takes, header included. */
+  readonly maxFrameBytes: number;
+  /** The longest message it takes. */
+  readonly maxMessageBytes: number;
+  /** The largest metadata block it takes. */
+  readonly maxMetadataBytes: number;
+  /** How many streams the other side may have open; their slots are below this number. */
+  readonly maxConcurrentStreams: number;
+  /** Credit that each stream begins with, for the other side's sending. */
+  readonly streamWindowBytes: number;
+  /** Credit that the connection begins with, for the other side's sending. */
+  readonly connectionWindowBytes: number;
+  /** How much it sets aside for messages that have arrived in part. */
+  readonly reassemblyBytes: number;
+  /** Bit set of `HelloTrait`. */
+  readonly traits: number;
+}
+
+export const HelloTrait = {
+  /** It does not answer PING while it has no call in flight (a synchronous client between calls). */
+  ANSWERS_NO_PING: 0x1,
+} as const;
+
+export const HELLO_PAYLOAD_BYTES = MAGIC.length + 4 + 8 * 4;
+
+/** Write a whole HELLO frame at `at`. Returns its size in bytes. */
+export function writeHello(memory: Uint8Array, at: number, hello: Hello): number {
+  let position = writeHeader(memory, at, HELLO_PAYLOAD_BYTES, 0, FrameType.HELLO, 0, hello.version);
+  memory.set(MAGIC, position);
+  position = writeU16(memory, position + MAGIC.length, hello.lowestVersion);
+  position = writeU16(memory, position, 0);
+  position = writeU32(memory, position, hello.maxFrameBytes);
+  position = writeU32(memory, position, hello.maxMessageBytes);
+  position = writeU32(memory, position, hello.maxMetadataBytes);
+  position = writeU32(memory, position, hello.maxConcurrentStreams);
+  position = writeU32(memory, position, hello.streamWindowBytes);
+  position = writeU32(memory, position, hello.connectionWindowBytes);
+  position = writeU32(memory, position, hello.reassemblyBytes);
+  position = writeU32(memory, position, hello.traits);
+  return position - at;
+}
+
+/** The least that a HELLO may offer: below these no call could be made. */
+const LEAST = { maxFrameBytes: 4096, streamWindowBytes: 4096, connectionWindowBytes: 4096 } as const;
+
+/** Read the payload `memory[start..end)` of a HELLO. Bytes after the known fields are for later versions. */
+export function readHello(memory: Uint8Array, start: number, end: number, version: number): Hello {
+  if (end - start < HELLO_PAYLOAD_BYTES || !MAGIC.every((byte, i) => memory[start + i] === byte)) {
+    throw new ProtocolError("the peer does not speak Sluice: its first frame is not a HELLO");
+  }
+  let at = start + MAGIC.length;
+  const lowestVersion = readU16(memory, at);
+  at += 4;
+  const next = (): number => readU32(memory, (at += 4) - 4);
+  const hello: Hello = {
+    lowestVersion,
+    version,
+    maxFrameBytes: next(),
+    maxMessageBytes: next(),
+    maxMetadataBytes: next(),
+    maxConcurrentStreams: next(),
+    streamWindowBytes: next(),
+    connectionWindowBytes: next(),
+    reassemblyBytes: next(),
+    traits: next(),
+  };
+  if (version < lowestVersion || WIRE_VERSION < lowestVersion || version < WIRE_VERSION) {
+    throw new ProtocolError(
+      `the peer speaks wire versions ${lowestVersion} to ${version}, this end speaks ${WIRE_VERSION}`,
+      Status.FAILED_PRECONDITION,
+    );
+  }
+  for (const [name, least] of Object.entries(LEAST)) {
+    const value = hello[name as keyof typeof LEAST];
+    if (value < least) throw new ProtocolError(`HELLO offers ${name} ${value}; the least is ${least}`);
+  }
+  return hello;
+}
+
+/** Size of the metadata block of `metadata` in bytes, as it counts against `maxMetadataBytes`. */
+export function metadataBytes(metadata: Metadata): number {
+  let bytes = 0;
+  for (const [name, value] of metadata) bytes += 3 + name.length + value.length;
+  return bytes;
+}
+
+/** Write `u16 length` and the block: per entry `u8 length, name, u16 length, value`. Returns the position after it. */
+export function writeMetadata(memory: Uint8Array, at: number, metadata: Metadata): number {
+  let position = at + 2;
+  for (const [name, value] of metadata) {
+    memory[position++] = name.length;
+    position = writeAscii(memory, position, name);
+    position = writeU16(memory, position, value.length);
+    if (typeof value === "string") position = writeAscii(memory, position, value);
+    else {
+      memory.set(value, position);
+      position += value.length;
+    }
+  }
+  writeU16(memory, at, position - at - 2);
+  return position;
+}
+
+/** Read a metadata block `memory[start..end)` (without its length). The result shares nothing with `memory`. */
+export function readMetadata(memory: Uint8Array, start: number, end: number): Metadata {
+  const metadata = new Metadata();
+  let at = start;
+  while (at < end) {
+    const nameEnd = at + 1 + memory[at]!;
+    if (nameEnd + 2 > end) throw new ProtocolError("a metadata entry is longer than its block");
+    const name = readAscii(memory, at + 1, nameEnd);
+    const valueEnd = nameEnd + 2 + readU16(memory, nameEnd);
+    if (valueEnd > end) throw new ProtocolError(`metadata "${name}" is longer than its block`);
+    const value = name.endsWith("-bin")
+      ? memory.slice(nameEnd + 2, valueEnd)
+      : readAscii(memory, nameEnd + 2, valueEnd);
+    try {
+      metadata.append(name, value);
+    } catch (error) {
+      throw new ProtocolError((error as Error).message);
+    }
+    at = valueEnd;
+  }
+  return metadata;
+}
+
+export function writeAscii(memory: Uint8Array, at: number, text: string): number {
+  for (let i = 0; i < text.length; i++) memory[at + i] = text.charCodeAt(i);
+  return at + text.length;
+}
+
+export function readAscii(memory: Uint8Array, start: number, end: number): string {
+  let text = "";
+  for (let i = start; i < end; i++) text += String.fromCharCode(memory[i]!);
+  return text;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** A status message as bytes, cut at a character's edge to at most `MAX_TEXT_BYTES`. */
+export function encodeText(text: string): Uint8Array {
+  const bytes = new Uint8Array(Math.min(MAX_TEXT_BYTES, text.length * 3));
+  return bytes.subarray(0, encoder.encodeInto(text, bytes).written);
+}
+
+/** Text that a peer sent for people to read: bytes that are no UTF-8 become U+FFFD. */
+export function decodeText(memory: Uint8Array, start: number, end: number): string {
+  return decoder.decode(memory.slice(start, end));
+}
+
+// Error details travel as the bytes of a google.rpc.Status with only `details` (field 3, repeated google.protobuf.Any:
+// 1 = type_url, 2 = value), so that gateways to gRPC can pass them on as they are.
+
+function varintBytes(value: number): number[] {
+  const bytes: number[] = [];
+  for (; value > 0x7f; value >>>= 7) bytes.push((value & 0x7f) | 0x80);
+  bytes.push(value);
+  return bytes;
+}
+
+export function encodeDetails(details: readonly ErrorDetail[]): Uint8Array {
+  const parts: Uint8Array[] = [];
+  for (const detail of details) {
+    const url = encoder.encode(detail.typeUrl);
+    const urlHead = Uint8Array.from([0x0a, ...varintBytes(url.length)]);
+    const valueHead = Uint8Array.from([0x12, ...varintBytes(detail.value.length)]);
+    const size = urlHead.length + url.length + valueHead.length + detail.value.length;
+    parts.push(Uint8Array.from([0x1a, ...varintBytes(size)]), urlHead, url, valueHead, detail.value);
+  }
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+export function decodeDetails(memory: Uint8Array, start: number, end: number): ErrorDetail[] {
+  let at = start;
+  const varint = (limit: number): number => {
+    for (let value = 0, shift = 0; at < limit && shift < 28; shift += 7) {
+      const byte = memory[at++]!;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+    throw new ProtocolError("the details of a status are malformed");
+  };
+  const field = (expected: number, limit: number): number => {
+    if (varint(limit) !== expected) throw new ProtocolError("the details of a status are malformed");
+    const length = varint(limit);
+    if (length > limit - at)
+      throw new ProtocolError("the details of a status are longer than their frame says");
+    return at + length;
+  };
+  const details: ErrorDetail[] = [];
+  while (at < end) {
+    const anyEnd = field(0x1a, end);
+    const urlEnd = field(0x0a, anyEnd);
+    const typeUrl = decodeText(memory, at, urlEnd);
+    at = urlEnd;
+    const valueEnd = field(0x12, anyEnd);
+    const value = memory.slice(at, valueEnd);
+    if (valueEnd !== anyEnd) throw new ProtocolError("the details of a status are malformed");
+    at = valueEnd;
+    details.push({ typeUrl, value });
+  }
+  return details;
+}
