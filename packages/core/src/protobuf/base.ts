@@ -8,8 +8,11 @@ export function withoutConstructor<T extends object>(type: { readonly prototype:
   return Bare as unknown as new () => T;
 }
 
-/** No bytes. Shared, so never handed to users. */
-export const EMPTY = new Uint8Array(0);
+/** No bytes. Never handed to users, who could transfer it away. */
+export const EMPTY: Uint8Array = new Uint8Array(0);
+
+/** The value of every bytes field that is not set: one for all, since making one takes as long as a small message. */
+export const emptyBytes: Uint8Array = new Uint8Array(0);
 
 /*
  * The halves of a 64-bit integer, exchanged with BigInt through memory: no arithmetic on BigInt, and one allocation

@@ -9,7 +9,8 @@ import { MessageWriter } from "./writer.js";
 export { WireType } from "@bufbuild/protobuf/wire";
 export { MessageReader, MessageReader as BinaryReader, DecodeError, type ReadOptions } from "./reader.js";
 export { MessageWriter, MessageWriter as BinaryWriter } from "./writer.js";
-export { installUtf8, portableUtf8, type Utf8 } from "./utf8.js";
+export { installPlatform, portablePlatform, type Platform } from "./platform.js";
+export { emptyBytes } from "./base.js";
 
 /** `message` as bytes of its own. Throws when a value does not fit its field's type. */
 export function encodeMessage<T>(codec: MessageCodec<T>, message: T): Uint8Array {

@@ -1,21 +1,12 @@
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { EMPTY, HIGH, LOW, halves, signed64, unsigned64, withoutConstructor } from "./base.js";
-import { utf8 } from "./utf8.js";
+import { copy } from "./copy.js";
+import { platform } from "./platform.js";
 
 /** Messages and groups may be nested this deep, as in other implementations. */
 const MAX_DEPTH = 100;
 /** Strings up to this many bytes are tried as ASCII in JavaScript, below the cost of a call to the platform. */
 const SHORT_STRING = 24;
-
-/*
- * V8 keeps typed arrays of up to 64 bytes in its own heap; larger ones take an ArrayBuffer each, which costs 300 ns.
- * So copies of moderate size are views of a shared pool, as small Buffers are in Node.
- */
-const ON_HEAP_BYTES = 64;
-const POOLED_BYTES = 2048;
-const POOL_BYTES = 16 * 1024;
-let pool: Uint8Array = EMPTY;
-let pooled = 0;
 
 /** Bytes that are not a valid message. The message says what is wrong, and at which byte of the input. */
 export class DecodeError extends Error {
@@ -337,7 +328,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
       if (text !== undefined) return text;
     }
     try {
-      return utf8.decode(this.memory, start, end);
+      return platform.decodeUtf8(this.memory, start, end);
     } catch {
       this.pos = start;
       this.fail("a string is not valid UTF-8");
@@ -475,23 +466,4 @@ function shortAscii(memory: Uint8Array, start: number, end: number): string | un
 
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength);
-}
-
-/** A copy of `memory[start..end)`. */
-function copy(memory: Uint8Array, start: number, end: number): Uint8Array {
-  const length = end - start;
-  if (length <= ON_HEAP_BYTES) return memory.slice(start, end);
-  let result: Uint8Array;
-  if (length > POOLED_BYTES) {
-    result = new Uint8Array(length);
-  } else {
-    if (pool.length - pooled < length) {
-      pool = new Uint8Array(POOL_BYTES);
-      pooled = 0;
-    }
-    result = new Uint8Array(pool.buffer, pooled, length);
-    pooled = (pooled + length + 7) & ~7; // Aligned, so that views of numbers can be made of it.
-  }
-  result.set(memory.subarray(start, end));
-  return result;
 }

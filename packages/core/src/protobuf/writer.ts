@@ -1,6 +1,6 @@
 import { BinaryWriter, type WireType } from "@bufbuild/protobuf/wire";
 import { EMPTY, HIGH, LOW, halves, signed64, unsigned64, withoutConstructor } from "./base.js";
-import { utf8 } from "./utf8.js";
+import { platform } from "./platform.js";
 
 /** Strings up to this many UTF-16 units are tried as ASCII in JavaScript, below the cost of a call to the platform. */
 const SHORT_STRING = 32;
@@ -292,11 +292,11 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
     const guess = varintSize(value.length);
     if (this.limit - this.position < guess + value.length) this.overflow(guess + value.length);
     let at = this.position + guess;
-    let length = utf8.encodeInto(value, this.memory, at, this.limit);
+    let length = platform.encodeUtf8(value, this.memory, at, this.limit);
     if (length < 0) {
       this.overflow(5 + value.length * 3); // No UTF-16 unit takes more than 3 bytes.
       at = this.position + guess;
-      length = utf8.encodeInto(value, this.memory, at, this.limit);
+      length = platform.encodeUtf8(value, this.memory, at, this.limit);
     }
     const size = varintSize(length);
     if (size !== guess) {

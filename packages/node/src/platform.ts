@@ -1,5 +1,6 @@
 import { Buffer, isUtf8 } from "node:buffer";
-import { portableUtf8, type Utf8 } from "@sluice/core/protobuf";
+import { markAsUntransferable } from "node:worker_threads";
+import { emptyBytes, portablePlatform, type Platform } from "@sluice/core/protobuf";
 
 /** Buffer's own methods, which take any Uint8Array as `this`: no Buffer need be made for it. */
 interface BufferMethods {
@@ -9,18 +10,24 @@ interface BufferMethods {
 
 const { utf8Slice, utf8Write } = Buffer.prototype as BufferMethods;
 
-/** UTF-8 by Buffer's methods, which allocate nothing but the text and cost half of TextDecoder. */
-export const bufferUtf8: Utf8 =
-  utf8Slice === undefined || utf8Write === undefined
-    ? portableUtf8
-    : {
-        encodeInto(text, memory, start, end) {
+// All messages share it, so nobody may take it away.
+markAsUntransferable(emptyBytes.buffer);
+
+/** Node's own means: Buffer's UTF-8, which allocates nothing but the text and takes half of TextDecoder's time. */
+export const nodePlatform: Platform = {
+  encodeUtf8:
+    utf8Write === undefined
+      ? portablePlatform.encodeUtf8
+      : (text, memory, start, end) => {
           const room = end - start;
           // No UTF-16 unit takes more than 3 bytes; only when room is short must the size be known first.
           if (room < text.length * 3 && room < Buffer.byteLength(text)) return -1;
           return utf8Write.call(memory, text, start, room);
         },
-        decode(memory, start, end) {
+  decodeUtf8:
+    utf8Slice === undefined
+      ? portablePlatform.decodeUtf8
+      : (memory, start, end) => {
           const text = utf8Slice.call(memory, start, end);
           // Invalid bytes became U+FFFD, which is seldom there for another reason; a Latin-1 string is not searched.
           if (text.includes("\ufffd") && !isUtf8(memory.subarray(start, end))) {
@@ -28,4 +35,9 @@ export const bufferUtf8: Utf8 =
           }
           return text;
         },
-      };
+  allocatePool(bytes) {
+    const pool = new Uint8Array(bytes);
+    markAsUntransferable(pool.buffer);
+    return pool;
+  },
+};
