@@ -1,0 +1,47 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { expect } from "chai";
+import { type Block, blocks } from "./page.js";
+import { repository, Sandbox } from "./sandbox.js";
+
+const PAGE_TIMEOUT_MS = 180_000;
+
+const pages = [
+  "README.md",
+  ...readdirSync(join(repository, "docs")).map((name) => `docs/${name}`),
+  ...readdirSync(join(repository, "packages")).map((name) => `packages/${name}/README.md`),
+  "native/README.md",
+].filter((page) => page.endsWith(".md") && existsSync(join(repository, page)));
+
+describe("the snippets in documents", function () {
+  this.timeout(PAGE_TIMEOUT_MS);
+
+  for (const page of pages) {
+    const found = blocks(join(repository, page));
+    if (found.length === 0) continue;
+    it(page, () => runPage(page, found));
+  }
+});
+
+async function runPage(page: string, found: readonly Block[]): Promise<void> {
+  const sandbox = new Sandbox();
+  try {
+    for (const block of found) {
+      if (block.kind === "file") {
+        sandbox.write(block.name, block.text);
+        continue;
+      }
+      const output = await sandbox.run(block.text);
+      if (block.prints !== undefined) expect(output, `${page}:${block.line}`).to.equal(block.prints);
+    }
+    const commands = found.flatMap((block) => (block.kind === "shell" ? [block.text] : [])).join("");
+    const programs = found.flatMap((block) =>
+      block.kind === "file" && block.name.endsWith(".ts") ? [block.name] : [],
+    );
+    if (programs.length === 0 || /\btsc\b/.test(commands)) return;
+    await sandbox.run("npx tsc\n");
+    for (const program of new Set(programs)) await sandbox.run(`node ${program.replace(/\.ts$/, ".js")}\n`);
+  } finally {
+    sandbox.remove();
+  }
+}
