@@ -11,6 +11,7 @@ export default tseslint.config(
       "@typescript-eslint/no-explicit-any": "off",
       // Handlers and transports are async by contract, whether or not an implementation has something to await.
       "@typescript-eslint/require-await": "off",
+      "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
       "@typescript-eslint/consistent-type-imports": "error",
     },
   },
