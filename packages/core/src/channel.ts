@@ -552,7 +552,7 @@ class SessionWaiter implements Expiring {
   start(options: CallOptions, clock: Clock): void {
     const reason = alreadyCancelled(options);
     if (reason !== undefined) return this.onCancelled(reason);
-    const expireAt = expiryOf(options, () => clock.now());
+    const expireAt = expiryOf(options, clock.now());
     if (expireAt !== undefined) this.#wheel.add(this, expireAt);
     this.#links = listenForCancel(options, this);
   }
@@ -589,7 +589,7 @@ function closedError(): RpcError {
 }
 
 function deadlineOf(options: CallOptions, clock: Clock): Date | undefined {
-  const expireAt = expiryOf(options, () => clock.now());
+  const expireAt = expiryOf(options, clock.now());
   return expireAt === undefined ? undefined : new Date(Date.now() + expireAt - clock.now());
 }
 

@@ -11,7 +11,7 @@ import { RpcError } from "./error.js";
 import { MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
 import type { MethodInfo } from "./method.js";
-import { Metadata, type MetadataInit } from "./metadata.js";
+import { encodeMetadata, Metadata, type MetadataInit } from "./metadata.js";
 import { contextCall, type ServerContext } from "./server-call.js";
 import type { Session } from "./session.js";
 import { Status } from "./status.js";
@@ -39,8 +39,8 @@ export interface CallOptions {
 
 export const NO_OPTIONS: CallOptions = {};
 
-/** When the call of `options` expires on the session clock's time, given that time `now`; undefined for never. */
-export function expiryOf(options: CallOptions, now: () => number): number | undefined {
+/** When the call of `options` expires on the session clock's time, which is `now`; undefined for never. */
+export function expiryOf(options: CallOptions, now: number): number | undefined {
   const { timeoutMs, deadline, parent } = options;
   let expireAt: number | undefined = undefined;
   if (timeoutMs !== undefined) {
@@ -50,7 +50,7 @@ export function expiryOf(options: CallOptions, now: () => number): number | unde
         `timeoutMs is ${String(timeoutMs)}; give milliseconds, 0 or more`,
       );
     }
-    if (timeoutMs !== Infinity) expireAt = now() + timeoutMs;
+    if (timeoutMs !== Infinity) expireAt = now + timeoutMs;
   }
   if (deadline !== undefined) {
     const at = +deadline;
@@ -60,7 +60,7 @@ export function expiryOf(options: CallOptions, now: () => number): number | unde
         "deadline is not a time; give a Date or milliseconds since the epoch",
       );
     }
-    if (at !== Infinity) expireAt = Math.min(expireAt ?? Infinity, now() + at - Date.now());
+    if (at !== Infinity) expireAt = Math.min(expireAt ?? Infinity, now + at - Date.now());
   }
   const inherited = parent === undefined ? undefined : contextCall(parent).callExpireAt;
   if (inherited !== undefined) expireAt = Math.min(expireAt ?? Infinity, inherited);
@@ -113,11 +113,20 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         const reason = alreadyCancelled(options);
         if (reason !== undefined)
           return this.#fail(new RpcError(reason.code, reason.text, { cause: reason.cause }));
-        const expireAt = expiryOf(options, () => session.clock.now());
-        if (expireAt !== undefined && expireAt <= session.clock.now())
-          return this.#fail(deadlineError(false));
-        const metadata = options.metadata === undefined ? undefined : Metadata.from(options.metadata);
-        opening = { path: method.path, expireAt, metadata };
+        const metadata = options.metadata === undefined ? undefined : encodeMetadata(options.metadata);
+        let expireAt: number | undefined = undefined;
+        let remainingMs = 0;
+        if (
+          options.timeoutMs !== undefined ||
+          options.deadline !== undefined ||
+          options.parent !== undefined
+        ) {
+          const now = session.clock.now();
+          expireAt = expiryOf(options, now);
+          if (expireAt !== undefined) remainingMs = expireAt - now;
+          if (expireAt !== undefined && remainingMs <= 0) return this.#fail(deadlineError(false));
+        }
+        opening = { path: method.path, expireAt, remainingMs, metadata };
       }
       this.opening = opening;
       if (source === undefined) session.open(this, method.definition.requestType, request, true);

@@ -10,23 +10,35 @@ export type MetadataInit =
   | Iterable<readonly [string, MetadataValue]>
   | Readonly<Record<string, MetadataValue | readonly MetadataValue[]>>;
 
-const NAME = /^[0-9a-z_.-]+$/;
-const VALUE = /^[\x20-\x7e]*$/;
-/** Names and values are at most 65,535 bytes on the wire; the metadata limit of a session is usually far lower. */
-const MAX_VALUE_BYTES = 0xffff;
+/** Names and values are at most this long on the wire; the metadata limit of a session is usually far lower. */
 const MAX_NAME_BYTES = 0xff;
+const MAX_VALUE_BYTES = 0xffff;
+
+/** Which bytes a name may have: `0-9 a-z _ - .` */
+const NAME_BYTE = Uint8Array.from({ length: 256 }, (_, byte) =>
+  /[0-9a-z_.-]/.test(String.fromCharCode(byte)) ? 1 : 0,
+);
 
 /**
  * An ordered multimap of names to values, as gRPC's metadata: names are case-insensitive (kept in lower case) and made
  * of `0-9 a-z _ - .`; values are printable ASCII, or `Uint8Array` where the name ends in `-bin`.
- * Bytes are kept by reference on `append`, and are the receiver's own when they arrive from a peer.
+ * Bytes are kept by reference on `append` (do not change them afterwards), and are the receiver's own when they arrive
+ * from a peer.
  */
 export class Metadata implements Iterable<[string, MetadataValue]> {
-  readonly #entries: [string, MetadataValue][] = [];
+  /** Either or both of these are there: the entries, and the block that says the same. */
+  #entries: [string, MetadataValue][] | undefined;
+  #block: Uint8Array | undefined = undefined;
 
   constructor(init?: MetadataInit) {
+    if (init instanceof Metadata) {
+      this.#entries = init.#entries === undefined ? undefined : [...init.#entries];
+      this.#block = init.#block;
+      return;
+    }
+    this.#entries = [];
     if (init === undefined) return;
-    if (typeof (init as Iterable<unknown>)[Symbol.iterator] === "function") {
+    if (Symbol.iterator in init) {
       for (const [name, value] of init as Iterable<readonly [string, MetadataValue]>)
         this.append(name, value);
     } else {
@@ -42,13 +54,26 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
     return init instanceof Metadata ? init : new Metadata(init);
   }
 
+  /** @private Metadata that arrived: a block that `checkMetadataBlock` found good, which it keeps. */
+  static fromBlock(block: Uint8Array): Metadata {
+    const metadata = new Metadata();
+    metadata.#entries = undefined;
+    metadata.#block = block;
+    return metadata;
+  }
+
+  /** @private The block as it travels (see `docs/wire.md`), not to be changed. */
+  get block(): Uint8Array {
+    return (this.#block ??= encodeEntries(this.#entries!));
+  }
+
   get size(): number {
-    return this.#entries.length;
+    return this.#list.length;
   }
 
   /** Add a value, keeping those already there. Throws INVALID_ARGUMENT for a name or value that gRPC forbids. */
   append(name: string, value: MetadataValue): this {
-    this.#entries.push(checkEntry(name, value));
+    this.#changing().push(checkEntry(name, value));
     return this;
   }
 
@@ -56,20 +81,20 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
   set(name: string, value: MetadataValue): this {
     const entry = checkEntry(name, value);
     this.delete(name);
-    this.#entries.push(entry);
+    this.#changing().push(entry);
     return this;
   }
 
   /** The first value of `name`. */
   get(name: string): MetadataValue | undefined {
     const key = name.toLowerCase();
-    return this.#entries.find((entry) => entry[0] === key)?.[1];
+    return this.#list.find((entry) => entry[0] === key)?.[1];
   }
 
   /** Every value of `name`, in order. */
   getAll(name: string): MetadataValue[] {
     const key = name.toLowerCase();
-    return this.#entries.filter((entry) => entry[0] === key).map((entry) => entry[1]);
+    return this.#list.filter((entry) => entry[0] === key).map((entry) => entry[1]);
   }
 
   has(name: string): boolean {
@@ -78,14 +103,14 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
 
   delete(name: string): void {
     const key = name.toLowerCase();
-    for (let i = this.#entries.length - 1; i >= 0; i--) {
-      if (this.#entries[i]![0] === key) this.#entries.splice(i, 1);
-    }
+    const kept = this.#list.filter((entry) => entry[0] !== key);
+    this.#changing();
+    this.#entries = kept;
   }
 
   /** Add every entry of `other`. */
   merge(other: Metadata): this {
-    for (const [name, value] of other) this.append(name, value);
+    this.#changing().push(...other);
     return this;
   }
 
@@ -94,31 +119,171 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
   }
 
   [Symbol.iterator](): IterableIterator<[string, MetadataValue]> {
-    return this.#entries[Symbol.iterator]();
+    return this.#list[Symbol.iterator]();
   }
 
   /** A plain object of arrays, for printing. */
   toJSON(): Record<string, MetadataValue[]> {
     const object: Record<string, MetadataValue[]> = {};
-    for (const [name, value] of this.#entries) (object[name] ??= []).push(value);
+    for (const [name, value] of this) (object[name] ??= []).push(value);
     return object;
+  }
+
+  get #list(): [string, MetadataValue][] {
+    return (this.#entries ??= decodeEntries(this.#block!));
+  }
+
+  /** The entries, about to be changed. */
+  #changing(): [string, MetadataValue][] {
+    const entries = this.#list;
+    this.#block = undefined;
+    return entries;
   }
 }
 
-function checkEntry(name: string, value: MetadataValue): [string, MetadataValue] {
+/**
+ * The block of `init`, with nothing made in between where `init` is a plain object. Throws as `Metadata.append`. The
+ * result is not to be changed.
+ */
+export function encodeMetadata(init: MetadataInit): Uint8Array {
+  if (init instanceof Metadata) return init.block;
+  if (Symbol.iterator in init) return new Metadata(init).block;
+  let at = 0;
+  for (const name in init) {
+    const value = init[name]!;
+    if (Array.isArray(value)) for (const one of value as MetadataValue[]) at = encodeEntry(at, name, one);
+    else at = encodeEntry(at, name, value as MetadataValue);
+  }
+  return scratch.slice(0, at);
+}
+
+/** Why `memory[start..end)` is no metadata block; undefined if it is one. */
+export function checkMetadataBlock(memory: Uint8Array, start: number, end: number): string | undefined {
+  let at = start;
+  while (at < end) {
+    const nameEnd = at + 1 + memory[at]!;
+    const valueStart = nameEnd + 2;
+    if (valueStart > end) return "a metadata entry is longer than its block";
+    const valueEnd = valueStart + (memory[nameEnd]! | (memory[nameEnd + 1]! << 8));
+    if (valueEnd > end) return "a metadata value is longer than its block";
+    if (nameEnd === at + 1) return "a metadata name is empty";
+    for (let i = at + 1; i < nameEnd; i++) {
+      if (NAME_BYTE[memory[i]!] === 0) return "a metadata name has a character that is not allowed";
+    }
+    if (!isBinaryName(memory, at + 1, nameEnd)) {
+      for (let i = valueStart; i < valueEnd; i++) {
+        const byte = memory[i]!;
+        if (byte < 0x20 || byte > 0x7e) return "a metadata value has a character that is not printable ASCII";
+      }
+    }
+    at = valueEnd;
+  }
+  return undefined;
+}
+
+/** Whether the name `memory[start..end)` ends in `-bin`. */
+function isBinaryName(memory: Uint8Array, start: number, end: number): boolean {
+  return (
+    end - start >= 4 &&
+    memory[end - 1] === 0x6e &&
+    memory[end - 2] === 0x69 &&
+    memory[end - 3] === 0x62 &&
+    memory[end - 4] === 0x2d
+  );
+}
+
+/** Where blocks are put together. */
+let scratch = new Uint8Array(4096);
+
+/** Names as they travel, with their length: the names that a program uses are few. */
+const knownNames = new Map<string, Uint8Array>();
+const MAX_KNOWN_NAMES = 1024;
+
+function encodeName(name: string): Uint8Array {
+  let bytes = knownNames.get(name);
+  if (bytes === undefined) {
+    const key = checkName(name);
+    bytes = new Uint8Array(1 + key.length);
+    bytes[0] = key.length;
+    for (let i = 0; i < key.length; i++) bytes[1 + i] = key.charCodeAt(i);
+    if (knownNames.size >= MAX_KNOWN_NAMES) knownNames.clear();
+    knownNames.set(name, bytes);
+  }
+  return bytes;
+}
+
+/** Write an entry to the scratch at `at`. Returns the position after it. */
+function encodeEntry(at: number, name: string, value: MetadataValue): number {
+  const key = encodeName(name);
+  const length = value?.length;
+  const needed = at + key.length + 2 + length;
+  if (needed > scratch.length) {
+    if (length > MAX_VALUE_BYTES) checkEntry(name, value);
+    const grown = new Uint8Array(2 * needed);
+    grown.set(scratch.subarray(0, at));
+    scratch = grown;
+  }
+  for (let i = 0; i < key.length; i++) scratch[at++] = key[i]!;
+  scratch[at++] = length;
+  scratch[at++] = length >>> 8;
+  const binary = isBinaryName(key, 1, key.length);
+  if (typeof value === "string" && !binary && length <= MAX_VALUE_BYTES) {
+    for (let i = 0; i < length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit < 0x20 || unit > 0x7e) checkEntry(name, value);
+      scratch[at++] = unit;
+    }
+    return at;
+  }
+  checkEntry(name, value);
+  scratch.set(value as Uint8Array, at);
+  return at + length;
+}
+
+function encodeEntries(entries: readonly [string, MetadataValue][]): Uint8Array {
+  let at = 0;
+  for (const [name, value] of entries) at = encodeEntry(at, name, value);
+  return scratch.slice(0, at);
+}
+
+/** The entries of a good block. They share nothing with it. */
+function decodeEntries(block: Uint8Array): [string, MetadataValue][] {
+  const entries: [string, MetadataValue][] = [];
+  const text = (start: number, end: number): string => {
+    let ascii = "";
+    for (let i = start; i < end; i++) ascii += String.fromCharCode(block[i]!);
+    return ascii;
+  };
+  for (let at = 0; at < block.length;) {
+    const nameEnd = at + 1 + block[at]!;
+    const start = nameEnd + 2;
+    const end = start + (block[nameEnd]! | (block[nameEnd + 1]! << 8));
+    const binary = isBinaryName(block, at + 1, nameEnd);
+    entries.push([text(at + 1, nameEnd), binary ? block.slice(start, end) : text(start, end)]);
+    at = end;
+  }
+  return entries;
+}
+
+function checkName(name: string): string {
   const key = name.toLowerCase();
-  if (!NAME.test(key) || key.length > MAX_NAME_BYTES) {
+  if (!/^[0-9a-z_.-]+$/.test(key) || key.length > MAX_NAME_BYTES) {
     throw invalid(
       `metadata name ${JSON.stringify(name)} is not allowed: use 1 to ${MAX_NAME_BYTES} of 0-9 a-z _ - .`,
     );
   }
+  return key;
+}
+
+function checkEntry(name: string, value: MetadataValue): [string, MetadataValue] {
+  const key = checkName(name);
   if (key.endsWith("-bin")) {
     if (!(value instanceof Uint8Array)) {
       throw invalid(`metadata "${key}" needs a Uint8Array, because its name ends in -bin`);
     }
   } else if (typeof value !== "string") {
     throw invalid(`metadata "${key}" needs a string; name it "${key}-bin" to send bytes`);
-  } else if (!VALUE.test(value)) {
+  } else if (!/^[\x20-\x7e]*$/.test(value)) {
     throw invalid(
       `metadata "${key}" has a character that is not printable ASCII; name it "${key}-bin" to send bytes`,
     );

@@ -18,7 +18,7 @@ export interface MethodInfo {
 export function methodsOf(service: ServiceDefinition): [string, MethodInfo][] {
   return Object.entries(service.methods).map(([key, definition]) => {
     const path = `${service.fullName}/${definition.name}`;
-    const plainOpening = { path, expireAt: undefined, metadata: undefined };
+    const plainOpening = { path, expireAt: undefined, remainingMs: 0, metadata: undefined };
     return [key, { path, service: service.fullName, name: definition.name, definition, plainOpening }];
   });
 }

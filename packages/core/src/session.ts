@@ -6,13 +6,14 @@ import type { Clock, Timer } from "./clock.js";
 import type { MessageCodec } from "./definition.js";
 import { RpcError } from "./error.js";
 import type { Limits } from "./limits.js";
-import { Metadata } from "./metadata.js";
+import type { Metadata } from "./metadata.js";
 import { MessageReader, MessageWriter } from "./protobuf/index.js";
 import { Status } from "./status.js";
 import type { Ending, Stream } from "./stream.js";
 import type { TimerWheel } from "./timer-wheel.js";
 import { FRAME_HEADER_BYTES, type Connection, type ConnectionHandler } from "./transport.js";
 import {
+  copyOf,
   decodeDetails,
   decodeText,
   encodeDetails,
@@ -25,7 +26,6 @@ import {
   MAX_METHOD_NAME_BYTES,
   MAX_METHODS,
   MAX_TEXT_BYTES,
-  metadataBytes,
   nextGeneration,
   ProtocolError,
   readAscii,
@@ -132,7 +132,6 @@ const reader = new MessageReader();
 const NO_BYTES = new Uint8Array(0);
 const OWNED = { alias: true };
 const NO_DETAILS: Ending["details"] = [];
-const NO_METADATA = new Metadata();
 /** Any eight bytes will do: at most one PING is outstanding. */
 const PING_PAYLOAD = new Uint8Array(8);
 
@@ -284,7 +283,7 @@ export class Session implements ConnectionHandler {
    */
   open(stream: Stream, codec: MessageCodec<unknown> | undefined, message: unknown, last: boolean): boolean {
     const opening = stream.opening!;
-    if (opening.metadata !== undefined) this.#checkMetadata(opening.metadata, "the call's metadata");
+    if (opening.metadata !== undefined) this.#checkMetadata(opening.metadata.length, "the call's metadata");
     if (!this.#localMethods.has(opening.path)) this.#checkMethod(opening.path);
     stream.lastPending = last;
     if (this.#freeSlots.length === 0 && this.#localIds.length >= this.#peer!.maxConcurrentStreams) {
@@ -351,8 +350,8 @@ export class Session implements ConnectionHandler {
 
   /** Send the acceptor's headers, before any message. Throws RESOURCE_EXHAUSTED if they are too large. */
   sendHeaders(stream: Stream, metadata: Metadata): void {
-    this.#checkMetadata(metadata, "the response's headers");
-    stream.headersPending = metadata;
+    this.#checkMetadata(metadata.block.length, "the response's headers");
+    stream.headersPending = metadata.block;
     if (this.#encoding || stream.sendQueued || !this.#writeHeaders(stream)) this.#enqueue(stream);
   }
 
@@ -863,7 +862,7 @@ export class Session implements ConnectionHandler {
     if (end - start !== 8 || id !== 0) throw new ProtocolError("PING or PONG is not 8 bytes on stream 0");
     if (type === FrameType.PONG) this.#pingOutstanding = false;
     else {
-      this.#pongPending = memory.slice(start, end);
+      this.#pongPending = copyOf(memory, start, end);
       this.#pump();
     }
   }
@@ -1079,6 +1078,8 @@ export class Session implements ConnectionHandler {
         const stream = this.#sendHead;
         if (stream === undefined) break;
         this.#dequeue();
+        const { opening } = stream;
+        if (opening?.expireAt !== undefined) opening.remainingMs = opening.expireAt - this.clock.now();
         const sent = this.#sendFrame(stream, undefined, undefined);
         if (sent === Sent.NoRoom) {
           // It keeps its turn.
@@ -1169,7 +1170,7 @@ export class Session implements ConnectionHandler {
       methodNumber = known ?? this.#localMethods.size;
       if (named) head += 2 + opening.path.length;
       if (opening.expireAt !== undefined) head += 4;
-      if (opening.metadata !== undefined) head += 2 + metadataBytes(opening.metadata);
+      if (opening.metadata !== undefined) head += 2 + opening.metadata.length;
     } else if (stream.ending !== undefined) {
       const ending = stream.ending;
       if (ending.text !== "") {
@@ -1180,7 +1181,7 @@ export class Session implements ConnectionHandler {
         details = encodeDetails(ending.details);
         head += 2 + details.length;
       }
-      if (ending.trailers !== undefined) head += 2 + metadataBytes(ending.trailers);
+      if (ending.trailers !== undefined) head += 2 + ending.trailers.block.length;
     } else if (codec === undefined && stream.out === undefined && !stream.lastPending) {
       return Sent.All;
     }
@@ -1235,8 +1236,7 @@ export class Session implements ConnectionHandler {
       }
       if (opening.expireAt !== undefined) {
         flags |= Flag.TIMEOUT;
-        const remaining = Math.ceil(opening.expireAt - this.clock.now());
-        at = writeU32(memory, at, Math.min(Math.max(remaining, 0), 0xffff_ffff));
+        at = writeU32(memory, at, Math.min(Math.max(Math.ceil(opening.remainingMs), 0), 0xffff_ffff));
       }
       if (opening.metadata !== undefined) {
         flags |= Flag.METADATA;
@@ -1257,7 +1257,7 @@ export class Session implements ConnectionHandler {
       }
       if (stream.ending.trailers !== undefined) {
         flags |= Flag.METADATA;
-        at = writeMetadata(memory, at, stream.ending.trailers);
+        at = writeMetadata(memory, at, stream.ending.trailers.block);
       }
     }
 
@@ -1348,11 +1348,11 @@ export class Session implements ConnectionHandler {
 
   /** Write the stream's pending HEADERS, if there is room. */
   #writeHeaders(stream: Stream): boolean {
-    const metadata = stream.headersPending!;
-    if (!this.connection.reserve(FRAME_HEADER_BYTES + 2 + metadataBytes(metadata))) return false;
+    const block = stream.headersPending!;
+    if (!this.connection.reserve(FRAME_HEADER_BYTES + 2 + block.length)) return false;
     const { memory, rangeStart } = this.connection;
     const start = rangeStart + FRAME_HEADER_BYTES;
-    const end = writeMetadata(memory, start, metadata);
+    const end = writeMetadata(memory, start, block);
     writeHeader(memory, rangeStart, end - start, stream.id, FrameType.HEADERS, Flag.METADATA, 0);
     this.connection.commit(end - rangeStart);
     stream.headersPending = undefined;
@@ -1555,8 +1555,7 @@ export class Session implements ConnectionHandler {
     }
   }
 
-  #checkMetadata(metadata: Metadata, what: string, more = 0): void {
-    const bytes = metadataBytes(metadata) + more;
+  #checkMetadata(bytes: number, what: string): void {
     if (bytes > this.#maxMetadataBytes) {
       throw new RpcError(
         Status.RESOURCE_EXHAUSTED,
@@ -1570,7 +1569,8 @@ export class Session implements ConnectionHandler {
       (sum, { typeUrl, value }) => sum + 3 * typeUrl.length + value.length + 16,
       0,
     );
-    this.#checkMetadata(ending.trailers ?? NO_METADATA, "the response's trailers and error details", details);
+    const trailers = ending.trailers?.block.length ?? 0;
+    this.#checkMetadata(trailers + details, "the response's trailers and error details");
   }
 
   #checkMethod(path: string): void {

@@ -11,7 +11,10 @@ export interface Opening {
   readonly path: string;
   /** On the session's clock; undefined for no deadline. */
   readonly expireAt: number | undefined;
-  readonly metadata: Metadata | undefined;
+  /** How long that is from now; brought up to date by the session when the call has had to wait. */
+  remainingMs: number;
+  /** A metadata block. */
+  readonly metadata: Uint8Array | undefined;
 }
 
 /** How the accepting side ends a stream. */
@@ -45,8 +48,8 @@ export abstract class Stream implements Expiring {
   /** The first fragment of `out` has been sent; its whole length draws on the peer's reassembly budget. */
   outStarted = false;
   outTotal = 0;
-  /** The acceptor's headers, until they have been committed; they go first. */
-  headersPending: Metadata | undefined = undefined;
+  /** The acceptor's headers (a metadata block), until they have been committed; they go first. */
+  headersPending: Uint8Array | undefined = undefined;
   /** The acceptor's end. */
   ending: Ending | undefined = undefined;
   /** The opener's end is to follow what is pending (as a flag of its last frame, or as an END). */

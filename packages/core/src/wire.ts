@@ -3,7 +3,7 @@
  * rules. All integers are little-endian.
  */
 import { RpcError, type ErrorDetail } from "./error.js";
-import { Metadata } from "./metadata.js";
+import { checkMetadataBlock, Metadata } from "./metadata.js";
 import { Status } from "./status.js";
 import { FRAME_HEADER_BYTES } from "./transport.js";
 
@@ -208,51 +208,22 @@ export function readHello(memory: Uint8Array, start: number, end: number, versio
   return hello;
 }
 
-/** Size of the metadata block of `metadata` in bytes, as it counts against `maxMetadataBytes`. */
-export function metadataBytes(metadata: Metadata): number {
-  let bytes = 0;
-  for (const [name, value] of metadata) bytes += 3 + name.length + value.length;
-  return bytes;
-}
-
-/** Write `u16 length` and the block: per entry `u8 length, name, u16 length, value`. Returns the position after it. */
-export function writeMetadata(memory: Uint8Array, at: number, metadata: Metadata): number {
-  let position = at + 2;
-  for (const [name, value] of metadata) {
-    memory[position++] = name.length;
-    position = writeAscii(memory, position, name);
-    position = writeU16(memory, position, value.length);
-    if (typeof value === "string") position = writeAscii(memory, position, value);
-    else {
-      memory.set(value, position);
-      position += value.length;
-    }
-  }
-  writeU16(memory, at, position - at - 2);
-  return position;
+/** Write `u16 length` and a metadata block at `at`. Returns the position after it. */
+export function writeMetadata(memory: Uint8Array, at: number, block: Uint8Array): number {
+  memory.set(block, writeU16(memory, at, block.length));
+  return at + 2 + block.length;
 }
 
 /** Read a metadata block `memory[start..end)` (without its length). The result shares nothing with `memory`. */
 export function readMetadata(memory: Uint8Array, start: number, end: number): Metadata {
-  const metadata = new Metadata();
-  let at = start;
-  while (at < end) {
-    const nameEnd = at + 1 + memory[at]!;
-    if (nameEnd + 2 > end) throw new ProtocolError("a metadata entry is longer than its block");
-    const name = readAscii(memory, at + 1, nameEnd);
-    const valueEnd = nameEnd + 2 + readU16(memory, nameEnd);
-    if (valueEnd > end) throw new ProtocolError(`metadata "${name}" is longer than its block`);
-    const value = name.endsWith("-bin")
-      ? memory.slice(nameEnd + 2, valueEnd)
-      : readAscii(memory, nameEnd + 2, valueEnd);
-    try {
-      metadata.append(name, value);
-    } catch (error) {
-      throw new ProtocolError((error as Error).message);
-    }
-    at = valueEnd;
-  }
-  return metadata;
+  const malformed = checkMetadataBlock(memory, start, end);
+  if (malformed !== undefined) throw new ProtocolError(malformed);
+  return Metadata.fromBlock(copyOf(memory, start, end));
+}
+
+/** Bytes of a frame, to keep. (`slice` alone would not do: that of a Node Buffer copies nothing.) */
+export function copyOf(memory: Uint8Array, start: number, end: number): Uint8Array {
+  return Uint8Array.prototype.slice.call(memory, start, end);
 }
 
 export function writeAscii(memory: Uint8Array, at: number, text: string): number {
@@ -277,7 +248,7 @@ export function encodeText(text: string): Uint8Array {
 
 /** Text that a peer sent for people to read: bytes that are no UTF-8 become U+FFFD. */
 export function decodeText(memory: Uint8Array, start: number, end: number): string {
-  return decoder.decode(memory.slice(start, end));
+  return decoder.decode(copyOf(memory, start, end));
 }
 
 // Error details travel as the bytes of a google.rpc.Status with only `details` (field 3, repeated google.protobuf.Any:
@@ -332,7 +303,7 @@ export function decodeDetails(memory: Uint8Array, start: number, end: number): E
     const typeUrl = decodeText(memory, at, urlEnd);
     at = urlEnd;
     const valueEnd = field(0x12, anyEnd);
-    const value = memory.slice(at, valueEnd);
+    const value = copyOf(memory, at, valueEnd);
     if (valueEnd !== anyEnd) throw new ProtocolError("the details of a status are malformed");
     at = valueEnd;
     details.push({ typeUrl, value });

@@ -1,13 +1,13 @@
 /** Sluice for Node.js: the core with every transport of @sluice/transports registered. */
 import { Server, connectWith, type Channel, type ConnectOptions, type EndpointOptions } from "@sluice/core";
-import { installUtf8 } from "@sluice/core/protobuf";
+import { installPlatform } from "@sluice/core/protobuf";
 import { transports } from "@sluice/transports";
-import { bufferUtf8 } from "./utf8.js";
+import { nodePlatform } from "./platform.js";
 
 export * from "@sluice/core";
 export { transports } from "@sluice/transports";
 
-installUtf8(bufferUtf8);
+installPlatform(nodePlatform);
 
 /** A server that can listen at every address of `transports`. Throws INVALID_ARGUMENT for an unknown or bad option. */
 export function createServer(options: EndpointOptions = {}): Server {
