@@ -154,7 +154,7 @@ export function encodeMetadata(init: MetadataInit): Uint8Array {
     if (Array.isArray(value)) for (const one of value as MetadataValue[]) at = encodeEntry(at, name, one);
     else at = encodeEntry(at, name, value as MetadataValue);
   }
-  return scratch.slice(0, at);
+  return keepBlock(scratch, 0, at);
 }
 
 /** Why `memory[start..end)` is no metadata block; undefined if it is one. */
@@ -195,55 +195,96 @@ function isBinaryName(memory: Uint8Array, start: number, end: number): boolean {
 /** Where blocks are put together. */
 let scratch = new Uint8Array(4096);
 
-/** Names as they travel, with their length: the names that a program uses are few. */
-const knownNames = new Map<string, Uint8Array>();
+/** Memory that blocks share, because one of its own costs each several hundred nanoseconds. Nobody else sees it. */
+let pool = new Uint8Array(0);
+let poolUsed = 0;
+const POOL_BYTES = 16 << 10;
+const POOLED_BYTES = 1024;
+
+/** @private A copy of the block `memory[start..end)`, to be kept and not to be changed. */
+export function keepBlock(memory: Uint8Array, start: number, end: number): Uint8Array {
+  const length = end - start;
+  if (length > POOLED_BYTES) return Uint8Array.prototype.slice.call(memory, start, end);
+  if (pool.length - poolUsed < length) {
+    pool = new Uint8Array(POOL_BYTES);
+    poolUsed = 0;
+  }
+  const block = pool.subarray(poolUsed, (poolUsed += length));
+  block.set(memory.subarray(start, end));
+  return block;
+}
+
+/** A name as it travels, and its last short value: what a program sends with its calls is mostly the same. */
+class KnownName {
+  /** `u8 length, name`. */
+  readonly bytes: Uint8Array;
+  lastValue: string | undefined = undefined;
+  /** The entry with `lastValue`: its first `entryBytes` bytes. */
+  readonly entry: Uint8Array;
+  entryBytes = 0;
+
+  constructor(name: string) {
+    this.bytes = new Uint8Array(1 + name.length);
+    this.bytes[0] = name.length;
+    for (let i = 0; i < name.length; i++) this.bytes[1 + i] = name.charCodeAt(i);
+    this.entry = new Uint8Array(this.bytes.length + 2 + KNOWN_VALUE_BYTES);
+  }
+}
+
+const KNOWN_VALUE_BYTES = 64;
+/** The names that a program uses are few; as given by it, in any case. */
+const knownNames = new Map<string, KnownName>();
 const MAX_KNOWN_NAMES = 1024;
 
-function encodeName(name: string): Uint8Array {
-  let bytes = knownNames.get(name);
-  if (bytes === undefined) {
-    const key = checkName(name);
-    bytes = new Uint8Array(1 + key.length);
-    bytes[0] = key.length;
-    for (let i = 0; i < key.length; i++) bytes[1 + i] = key.charCodeAt(i);
+function knownName(name: string): KnownName {
+  let known = knownNames.get(name);
+  if (known === undefined) {
+    known = new KnownName(checkName(name));
     if (knownNames.size >= MAX_KNOWN_NAMES) knownNames.clear();
-    knownNames.set(name, bytes);
+    knownNames.set(name, known);
   }
-  return bytes;
+  return known;
 }
 
 /** Write an entry to the scratch at `at`. Returns the position after it. */
 function encodeEntry(at: number, name: string, value: MetadataValue): number {
-  const key = encodeName(name);
-  const length = value?.length;
-  const needed = at + key.length + 2 + length;
+  const known = knownName(name);
+  if (known.lastValue === value && at + known.entryBytes <= scratch.length) {
+    const { entry, entryBytes } = known;
+    for (let i = 0; i < entryBytes; i++) scratch[at + i] = entry[i]!;
+    return at + entryBytes;
+  }
+  checkEntry(name, value);
+  const { bytes } = known;
+  const { length } = value;
+  const needed = at + bytes.length + 2 + length;
   if (needed > scratch.length) {
-    if (length > MAX_VALUE_BYTES) checkEntry(name, value);
     const grown = new Uint8Array(2 * needed);
     grown.set(scratch.subarray(0, at));
     scratch = grown;
   }
-  for (let i = 0; i < key.length; i++) scratch[at++] = key[i]!;
+  const start = at;
+  scratch.set(bytes, at);
+  at += bytes.length;
   scratch[at++] = length;
   scratch[at++] = length >>> 8;
-  const binary = isBinaryName(key, 1, key.length);
-  if (typeof value === "string" && !binary && length <= MAX_VALUE_BYTES) {
-    for (let i = 0; i < length; i++) {
-      const unit = value.charCodeAt(i);
-      if (unit < 0x20 || unit > 0x7e) checkEntry(name, value);
-      scratch[at++] = unit;
-    }
-    return at;
+  if (typeof value !== "string") {
+    scratch.set(value, at);
+    return at + length;
   }
-  checkEntry(name, value);
-  scratch.set(value as Uint8Array, at);
-  return at + length;
+  for (let i = 0; i < length; i++) scratch[at++] = value.charCodeAt(i);
+  if (length <= KNOWN_VALUE_BYTES) {
+    known.entry.set(scratch.subarray(start, at));
+    known.entryBytes = at - start;
+    known.lastValue = value;
+  }
+  return at;
 }
 
 function encodeEntries(entries: readonly [string, MetadataValue][]): Uint8Array {
   let at = 0;
   for (const [name, value] of entries) at = encodeEntry(at, name, value);
-  return scratch.slice(0, at);
+  return keepBlock(scratch, 0, at);
 }
 
 /** The entries of a good block. They share nothing with it. */

@@ -3,7 +3,7 @@
  * rules. All integers are little-endian.
  */
 import { RpcError, type ErrorDetail } from "./error.js";
-import { checkMetadataBlock, Metadata } from "./metadata.js";
+import { checkMetadataBlock, keepBlock, Metadata } from "./metadata.js";
 import { Status } from "./status.js";
 import { FRAME_HEADER_BYTES } from "./transport.js";
 
@@ -218,7 +218,7 @@ export function writeMetadata(memory: Uint8Array, at: number, block: Uint8Array)
 export function readMetadata(memory: Uint8Array, start: number, end: number): Metadata {
   const malformed = checkMetadataBlock(memory, start, end);
   if (malformed !== undefined) throw new ProtocolError(malformed);
-  return Metadata.fromBlock(copyOf(memory, start, end));
+  return Metadata.fromBlock(keepBlock(memory, start, end));
 }
 
 /** Bytes of a frame, to keep. (`slice` alone would not do: that of a Node Buffer copies nothing.) */
