@@ -1,0 +1,130 @@
+/** The goals that Sluice's calls are held to, and what a run says of each. */
+import type { BenchResult, Row } from "./result.js";
+import type { CallOption, Kind } from "./scenarios.js";
+
+export interface Bar {
+  readonly what: string;
+  readonly goal: string;
+  readonly measured: string;
+  readonly met: boolean;
+}
+
+const MIB = 1024 * 1024;
+const MAX_OPTION_COST_PERCENT = 15;
+const MAX_IDLE_PSS_BYTES = 400 * MIB;
+/** The kernel counts CPU time in steps of 10 ms: below this share of one CPU is none that can be told from rounding. */
+const NO_CPU_PERCENT = 0.5;
+
+/** The goals on which `result` has something to say. */
+export function bars(result: BenchResult): Bar[] {
+  const row = (implementation: string, transport: string, kind: Kind, bytes: number, inFlight: number) =>
+    result.rows.find(
+      (row) =>
+        row.implementation === implementation &&
+        row.transport === transport &&
+        row.kind === kind &&
+        row.bytes === bytes &&
+        row.inFlight === inFlight,
+    );
+  const overGrpc = (
+    what: string,
+    goal: number,
+    transport: string,
+    kind: Kind,
+    bytes: number,
+    inFlight: number,
+  ) =>
+    bar(
+      `${what}, over grpc-js on unix`,
+      `at least ${goal}x`,
+      ratio(
+        row("sluice", transport, kind, bytes, inFlight),
+        row("grpc-js", "unix", kind, bytes, inFlight),
+        (row) => row.callsPerSecond,
+      ),
+      (value) => ({ measured: `${value.toFixed(1)}x`, met: value >= goal }),
+    );
+  const maxSlowdown = 1.1;
+  const all = [
+    ...(["unix", "tcp", "pipe"] as const).map((transport) =>
+      overGrpc(
+        `${transport}: unary, 64 B, 64 in flight, calls/s`,
+        transport === "unix" ? 50 : 45,
+        transport,
+        "unary",
+        64,
+        64,
+      ),
+    ),
+    bar(
+      "unix: unary, 64 B, 1 in flight, p50 against raw node:net",
+      `at most ${maxSlowdown}x`,
+      ratio(
+        row("sluice", "unix", "unary", 64, 1),
+        row("node:net", "unix", "echo", 64, 1),
+        (row) => row.p50Us,
+      ),
+      (value) => ({ measured: `${value.toFixed(2)}x`, met: value <= maxSlowdown }),
+    ),
+    overGrpc("unix: unary, 64 KiB, 64 in flight, calls/s", 8, "unix", "unary", 64 * 1024, 64),
+    overGrpc("unix: unary, 1 MiB, 16 in flight, calls/s", 6, "unix", "unary", MIB, 16),
+    overGrpc("unix: stream of 64 B, messages/s", 60, "unix", "serverStreaming", 64, 1),
+    ...(
+      [
+        ["deadline", "a deadline"],
+        ["metadata", "metadata of 5 keys"],
+        ["signal", "one shared AbortSignal"],
+      ] satisfies [CallOption, string][]
+    ).map(([option, what]) =>
+      bar(
+        `${what} on every call, cost in calls/s`,
+        `under ${MAX_OPTION_COST_PERCENT} %`,
+        result.callOptions.find((row) => row.option === option),
+        ({ costPercent }) => ({
+          measured: `${costPercent.toFixed(1)} %`,
+          met: costPercent < MAX_OPTION_COST_PERCENT,
+        }),
+      ),
+    ),
+    bar(
+      "unix: 10,000 idle connections, PSS of the server",
+      `under ${MAX_IDLE_PSS_BYTES / MIB} MiB`,
+      result.idle.find(isTenThousand),
+      ({ pssBytes }) => ({
+        measured: `${Math.round(pssBytes / MIB)} MiB`,
+        met: pssBytes < MAX_IDLE_PSS_BYTES,
+      }),
+    ),
+    bar(
+      "unix: 10,000 idle connections, CPU of the server",
+      "none",
+      result.idle.find(isTenThousand),
+      ({ cpuMs, watchedMs }) => ({
+        measured: `${cpuMs} ms in ${(watchedMs / 1000).toFixed(1)} s`,
+        met: (cpuMs / watchedMs) * 100 < NO_CPU_PERCENT,
+      }),
+    ),
+  ];
+  return all.filter((bar) => bar !== undefined);
+}
+
+function bar<T>(
+  what: string,
+  goal: string,
+  found: T | undefined,
+  judge: (found: T) => { measured: string; met: boolean },
+): Bar | undefined {
+  return found === undefined ? undefined : { what, goal, ...judge(found) };
+}
+
+function ratio(
+  row: Row | undefined,
+  base: Row | undefined,
+  figure: (row: Row) => number,
+): number | undefined {
+  return row === undefined || base === undefined ? undefined : figure(row) / figure(base);
+}
+
+function isTenThousand({ implementation, transport, connections }: BenchResult["idle"][number]): boolean {
+  return implementation === "sluice" && transport === "unix" && connections === 10_000;
+}

@@ -1,0 +1,116 @@
+/** The processes that are measured, and how the driver speaks to them: over Node's IPC channel, never while they are timed. */
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 10_000;
+
+/** What a process sends for each request, and once by itself when it is ready. */
+export type Reply<T> = { readonly value: T } | { readonly error: string };
+
+export interface StartOptions {
+  /** Flags for Node. */
+  readonly nodeOptions?: readonly string[];
+  /** A command that runs the rest of its command line, such as `prlimit --nofile=20000`. */
+  readonly prefix?: readonly string[];
+}
+
+/** Driver's side: one process. */
+export class BenchProcess {
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+  }
+
+  /** Start `script` (a module beside this one) and wait until it is ready; also gives what it then says. */
+  static async start<T>(
+    script: string,
+    args: readonly string[],
+    { nodeOptions = [], prefix = [] }: StartOptions = {},
+  ): Promise<{ process: BenchProcess; value: T }> {
+    const path = fileURLToPath(new URL(script, import.meta.url));
+    const [execPath, ...execArgv] = [...prefix, process.execPath, ...nodeOptions];
+    const child = fork(path, args, { execPath: execPath, execArgv });
+    const started = new BenchProcess(child);
+    try {
+      return { process: started, value: await started.#reply<T>(START_TIMEOUT_MS) };
+    } catch (error) {
+      await started.stop();
+      throw new Error(`${script} ${args.join(" ")} did not start`, { cause: error });
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  /** Send a request, and wait for its answer. One at a time. */
+  ask<T>(request: object, timeoutMs: number): Promise<T> {
+    this.#child.send(request);
+    return this.#reply<T>(timeoutMs);
+  }
+
+  /** Let it close what it holds and end; end it by force if it does not. */
+  async stop(): Promise<void> {
+    const child = this.#child;
+    if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+    const exit = once(child, "exit");
+    if (child.connected) child.disconnect();
+    const timer = setTimeout(() => {
+      console.error(`process ${child.pid} (${child.spawnargs.slice(2).join(" ")}) did not end; killing it`);
+      child.kill("SIGKILL");
+    }, STOP_TIMEOUT_MS);
+    await exit;
+    clearTimeout(timer);
+  }
+
+  #reply<T>(timeoutMs: number): Promise<T> {
+    const child = this.#child;
+    return new Promise((resolve, reject) => {
+      const settle = (action: () => void) => {
+        clearTimeout(timer);
+        child.removeListener("message", onMessage);
+        child.removeListener("exit", onExit);
+        child.removeListener("error", onError);
+        action();
+      };
+      const onMessage = (reply: Reply<T>) =>
+        settle(() => ("error" in reply ? reject(new Error(reply.error)) : resolve(reply.value)));
+      const onExit = (code: number | null, signal: string | null) =>
+        settle(() => reject(new Error(`the process ended by itself: ${signal ?? `exit ${code}`}`)));
+      const onError = (error: Error) => settle(() => reject(error));
+      const timer = setTimeout(
+        () => settle(() => reject(new Error(`no answer within ${timeoutMs / 1000} s`))),
+        timeoutMs,
+      );
+      child.on("message", onMessage);
+      child.on("exit", onExit);
+      child.on("error", onError);
+    });
+  }
+}
+
+/**
+ * The process's side: say what `start` resolves to, answer requests with `answer`, and `close` when the driver lets go.
+ */
+export async function answerDriver<T, Request>(
+  start: () => Promise<T>,
+  answer: (request: Request) => Promise<unknown>,
+  close: () => Promise<void>,
+): Promise<void> {
+  process.once("disconnect", () => void close());
+  process.on("message", (request) => void reply(() => answer(request as Request)));
+  await reply(start);
+}
+
+async function reply(work: () => Promise<unknown>): Promise<void> {
+  let answer: Reply<unknown>;
+  try {
+    answer = { value: await work() };
+  } catch (error) {
+    answer = { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  }
+  process.send!(answer);
+}

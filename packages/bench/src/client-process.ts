@@ -1,0 +1,40 @@
+/**
+ * Loads one server. Arguments: implementation, transport, address (or directory, for a client that brings its server) and
+ * the number of connections.
+ */
+import { answerDriver } from "./bench-process.js";
+import type { BenchClient } from "./implementation.js";
+import { loadImplementation } from "./implementations/index.js";
+import { runSlice, verify, type Timing } from "./load.js";
+import type { Scenario } from "./scenarios.js";
+
+/** Time a slice on the first connection; or, without timing, check that every connection answers. */
+export interface ClientRequest {
+  readonly scenario: Scenario;
+  readonly timing?: Timing;
+}
+
+/** More would overflow a server's queue of connections not yet accepted. */
+const CONNECTING_AT_ONCE = 64;
+
+const [name, transport, address, connections] = process.argv.slice(2) as [string, string, string, string];
+const clients: BenchClient[] = [];
+
+await answerDriver(
+  async () => {
+    const implementation = await loadImplementation(name);
+    for (let missing = Number(connections); missing > 0; missing -= CONNECTING_AT_ONCE) {
+      const connecting = Array.from({ length: Math.min(missing, CONNECTING_AT_ONCE) }, () =>
+        implementation.connect(transport, address),
+      );
+      clients.push(...(await Promise.all(connecting)));
+    }
+  },
+  async ({ scenario, timing }: ClientRequest) => {
+    if (timing !== undefined) return runSlice(clients[0], scenario, timing);
+    for (const client of clients) await verify(client, scenario);
+  },
+  async () => {
+    await Promise.all(clients.map((client) => client.close()));
+  },
+);

@@ -1,0 +1,65 @@
+/**
+ * What the benchmark needs of an RPC implementation, or of anything else that answers with what it was sent. One file in
+ * `implementations/` each; everything else (load, processes, statistics, reports) is common to all.
+ */
+import type { CallOption } from "./scenarios.js";
+
+export interface Implementation {
+  /** As in the results' `implementation`. */
+  readonly name: string;
+  /** The package whose version the results record; none for what Node itself brings. */
+  readonly packageName?: string;
+  /** What carries its calls, by the results' `transport`. */
+  readonly transports: Readonly<Record<string, ServerPlace>>;
+  /**
+   * Start the server of `transport`, in its own process unless the transport says otherwise. Whatever it creates in the
+   * file system is put in `directory`, which exists, is empty, and is removed by the caller.
+   */
+  serve(transport: string, directory: string): Promise<BenchServer>;
+  /** Connect to the server at `address`; a client that brings its own server gets its directory instead. */
+  connect(transport: string, address: string): Promise<BenchClient>;
+}
+
+/** Where a server runs: in a process that the benchmark starts, or wherever the client puts it (its child, itself). */
+export type ServerPlace = "own process" | "by client";
+
+export interface BenchServer {
+  /** What `connect` takes. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+/** One call: resolves to a message with the same body. */
+export type EchoCall = (body: Uint8Array) => Promise<{ readonly body: Uint8Array }>;
+
+export interface BenchClient {
+  /** The call to repeat, made with `option` each time. Any number may be in flight. */
+  unary(option?: CallOption): EchoCall;
+  /**
+   * Ask for `count` messages with bodies of `bytes` bytes, made by `streamBodies`. `onMessage` is given each in order and
+   * returns whether to go on; the stream is cancelled when it says no. Resolves when the stream has ended.
+   */
+  readonly serverStreaming?: (
+    bytes: number,
+    count: number,
+    onMessage: (body: Uint8Array) => boolean,
+  ) => Promise<void>;
+  /**
+   * Raw exchange, for what has no calls: keep `inFlight` frames with this body under way. `onEcho` is called for each that
+   * came back, with its time of flight and the time now in milliseconds, and returns whether to go on. Resolves when the
+   * last one is back.
+   */
+  readonly echo?: (
+    body: Uint8Array,
+    inFlight: number,
+    onEcho: (latencyMs: number, nowMs: number) => boolean,
+  ) => Promise<void>;
+  close(): Promise<void>;
+}
+
+const DISTINCT_BODIES = 256;
+
+/** The bodies that a stream repeats: all alike but for the first byte, which tells their order. */
+export function streamBodies(bytes: number): Uint8Array[] {
+  return Array.from({ length: DISTINCT_BODIES }, (_, index) => new Uint8Array(bytes).fill(index, 0, 1));
+}

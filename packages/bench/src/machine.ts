@@ -1,0 +1,41 @@
+import { existsSync, readFileSync } from "node:fs";
+import { cpus, loadavg, release, totalmem, type } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export interface Machine {
+  readonly cpu: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly kernel: string;
+  /** Runnable processes over the last minute, before the run: what else the machine was doing. */
+  readonly loadAverage: number;
+}
+
+export function describeMachine(): Machine {
+  const processors = cpus();
+  return {
+    cpu: processors[0]?.model ?? "unknown",
+    cpus: processors.length,
+    memoryBytes: totalmem(),
+    kernel: `${type()} ${release()}`,
+    loadAverage: loadavg()[0],
+  };
+}
+
+/** The version of Node, and of each of `packages` by its name. */
+export function versions(packages: readonly string[]): Record<string, string> {
+  return Object.fromEntries([
+    ["node", process.versions.node],
+    ...packages.map((name) => [name, installedVersion(name)] as const),
+  ]);
+}
+
+/** Read from its package.json, which a package need not export. */
+function installedVersion(name: string): string {
+  for (let directory = dirname(fileURLToPath(import.meta.url)); ; directory = dirname(directory)) {
+    const path = join(directory, "node_modules", name, "package.json");
+    if (existsSync(path)) return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
+    if (directory === dirname(directory)) throw new Error(`${name} is not installed`);
+  }
+}

@@ -1,0 +1,115 @@
+/** `npm run bench -- OPTIONS`: see `--help`. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { Command, InvalidArgumentError } from "commander";
+import { measureIdle } from "./idle.js";
+import { loadImplementation } from "./implementations/index.js";
+import { describeMachine, versions } from "./machine.js";
+import { profile } from "./profile.js";
+import { startProgress } from "./progress.js";
+import { markdownReport, terminalReport } from "./report.js";
+import { makeRows, type BenchResult } from "./result.js";
+import { measure, type Plan } from "./runner.js";
+import {
+  allScenarios,
+  findScenario,
+  quickScenarios,
+  scenarioId,
+  selectScenarios,
+  type Scenario,
+} from "./scenarios.js";
+
+interface Options {
+  quick?: boolean;
+  only?: string[];
+  rounds?: number;
+  idleConnections?: number;
+  json?: string;
+  list?: boolean;
+  profile?: string;
+  markdown?: string;
+}
+
+const QUICK: Plan = { rounds: 5, warmUpMs: 150, timing: { leadInMs: 20, sliceMs: 100 } };
+const DEFAULT: Plan = { rounds: 7, warmUpMs: 500, timing: { leadInMs: 30, sliceMs: 250 } };
+
+const command = new Command("npm run bench --")
+  .description(
+    "Measure Sluice and its peers: server and client in processes of their own, scenarios interleaved.",
+  )
+  .option("--quick", "the scenarios and slices that take less than a minute")
+  .option(
+    "--only <id...>",
+    "only scenarios whose id contains one of these, such as sluice/unix (see --list); with idle, none",
+  )
+  .option("--rounds <n>", "how often to repeat each scenario", positiveInteger)
+  .option(
+    "--idle-connections <n>",
+    "then hold this many idle unix connections and weigh the server",
+    positiveInteger,
+  )
+  .option("--json <file>", "write the result here")
+  .option("--list", "print the scenarios' ids and do nothing else")
+  .option("--profile <id>", "instead, print where the CPU time of one scenario goes")
+  .option("--markdown <file>", "instead, print the tables of a result written by --json, in markdown")
+  .showHelpAfterError("(--help lists the options)");
+
+const progress = startProgress();
+try {
+  await main(command.parse().opts<Options>());
+} catch (error) {
+  progress.end();
+  console.error(error);
+  process.exitCode = 1;
+}
+
+async function main(options: Options): Promise<void> {
+  const show = (text: string) => progress.show(text);
+  if (options.list) {
+    for (const scenario of options.quick ? quickScenarios() : allScenarios())
+      console.log(scenarioId(scenario));
+  } else if (options.markdown !== undefined) {
+    console.log(markdownReport(JSON.parse(readFileSync(options.markdown, "utf8")) as BenchResult));
+  } else if (options.profile !== undefined) {
+    const report = await profile(findScenario(allScenarios(), options.profile), show);
+    progress.end();
+    console.log(report);
+  } else {
+    const result = await run(options, show);
+    progress.end();
+    console.log(terminalReport(result, process.stdout.isTTY && process.stdout.hasColors()));
+    if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);
+  }
+}
+
+async function run(options: Options, show: (text: string) => void): Promise<BenchResult> {
+  const all = options.quick ? quickScenarios() : allScenarios();
+  const scenarios = options.only === undefined ? all : selectScenarios(all, options.only);
+  const idleConnections = options.idleConnections;
+  if (scenarios.length === 0 && idleConnections === undefined) {
+    throw new Error(`no scenario's id contains ${options.only!.join(" or ")}; --list prints the ids`);
+  }
+  const plan = options.quick ? QUICK : DEFAULT;
+  const before = {
+    date: new Date().toISOString(),
+    command: process.argv.slice(2).join(" "),
+    machine: describeMachine(),
+    versions: versions(await packagesOf(scenarios)),
+  };
+  const slices = await measure(scenarios, { ...plan, rounds: options.rounds ?? plan.rounds }, show);
+  const idle =
+    idleConnections === undefined ? [] : [await measureIdle("sluice", "unix", idleConnections, show)];
+  return { ...before, ...makeRows(scenarios, slices), idle };
+}
+
+async function packagesOf(scenarios: readonly Scenario[]): Promise<string[]> {
+  const names = new Set(["sluice", ...scenarios.map(({ implementation }) => implementation)]);
+  const implementations = await Promise.all([...names].map(loadImplementation));
+  return implementations.flatMap(({ packageName }) => packageName ?? []);
+}
+
+function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError("It must be a whole number above 0.");
+  return value;
+}

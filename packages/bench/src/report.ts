@@ -1,0 +1,129 @@
+/** A result as text: tables for a terminal, or for a page in markdown. */
+import Table from "cli-table3";
+import { bars } from "./bars.js";
+import type { BenchResult, Row } from "./result.js";
+
+interface Section {
+  readonly title: string;
+  readonly head: readonly string[];
+  readonly body: readonly (readonly string[])[];
+  /** How many of the first columns are words; the others are figures, set to the right. */
+  readonly words: number;
+}
+
+/** `colour`: whether whoever shows the text understands ANSI escapes. */
+export function terminalReport(result: BenchResult, colour: boolean): string {
+  return sections(result)
+    .map(({ title, head, body, words }) => {
+      const table = new Table({
+        head: [...head],
+        colAligns: head.map((_, index) => (index < words ? "left" : "right")),
+        style: { head: colour ? ["bold"] : [], border: colour ? ["gray"] : [], compact: true },
+      });
+      table.push(...body.map((cells) => [...cells]));
+      return `${title}\n${table.toString()}\n`;
+    })
+    .join("\n");
+}
+
+export function markdownReport(result: BenchResult): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const tables = sections(result).map(({ title, head, body, words }) =>
+    [
+      `### ${title}\n`,
+      line(head),
+      line(head.map((_, index) => (index < words ? "---" : "--:"))),
+      ...body.map(line),
+      "",
+    ].join("\n"),
+  );
+  return [provenance(result), ...tables].join("\n");
+}
+
+function provenance({ command, date, machine, versions }: BenchResult): string {
+  const packages = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  return (
+    [
+      `\`npm run bench -- ${command}\`, begun ${date}.`,
+      `${machine.cpus} CPUs (${machine.cpu}), ${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB, ${machine.kernel}; load average before: ${machine.loadAverage.toFixed(2)}.`,
+      `${packages.join(", ")}.`,
+    ].join("\n") + "\n"
+  );
+}
+
+function sections(result: BenchResult): Section[] {
+  const all: Section[] = [
+    {
+      title: "Goals",
+      head: ["what", "goal", "measured", "met"],
+      body: bars(result).map(({ what, goal, measured, met }) => [what, goal, measured, met ? "yes" : "no"]),
+      words: 2,
+    },
+    {
+      title: "Calls, echoes and streams",
+      head: ["implementation", "transport", "kind", "size", "in flight", ...FIGURES],
+      body: result.rows.map((row) => [
+        row.implementation,
+        row.transport,
+        row.kind,
+        formatBytes(row.bytes),
+        String(row.inFlight),
+        ...figures(row),
+      ]),
+      words: 3,
+    },
+    {
+      title: "Call options",
+      head: ["option", "transport", "size", "in flight", ...FIGURES, "cost"],
+      body: result.callOptions.map((row) => [
+        row.option,
+        row.transport,
+        formatBytes(row.bytes),
+        String(row.inFlight),
+        ...figures(row),
+        `${row.costPercent.toFixed(1)} %`,
+      ]),
+      words: 2,
+    },
+    {
+      title: "Idle connections",
+      head: ["implementation", "transport", "connections", "PSS empty", "PSS", "per connection", "CPU"],
+      body: result.idle.map((idle) => [
+        idle.implementation,
+        idle.transport,
+        formatCount(idle.connections),
+        `${(idle.emptyPssBytes / 2 ** 20).toFixed(0)} MiB`,
+        `${(idle.pssBytes / 2 ** 20).toFixed(0)} MiB`,
+        `${((idle.pssBytes - idle.emptyPssBytes) / idle.connections / 1024).toFixed(1)} KiB`,
+        `${idle.cpuMs} ms in ${(idle.watchedMs / 1000).toFixed(1)} s`,
+      ]),
+      words: 2,
+    },
+  ];
+  return all.filter(({ body }) => body.length > 0);
+}
+
+const FIGURES = ["calls/s", "min to max", "p50 us", "p99 us"];
+
+function figures(row: Row): string[] {
+  return [
+    formatCount(row.callsPerSecond),
+    `${formatCount(row.min.callsPerSecond)} to ${formatCount(row.max.callsPerSecond)}`,
+    formatUs(row.p50Us),
+    formatUs(row.p99Us),
+  ];
+}
+
+function formatCount(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+function formatUs(value: number): string {
+  return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : formatCount(value);
+}
+
+function formatBytes(bytes: number): string {
+  if (bytes >= 2 ** 20) return `${bytes / 2 ** 20} MiB`;
+  if (bytes >= 2 ** 10) return `${bytes / 2 ** 10} KiB`;
+  return `${bytes} B`;
+}

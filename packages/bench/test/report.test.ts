@@ -1,0 +1,85 @@
+import { expect } from "chai";
+import { bars } from "@sluice/bench/bars.js";
+import { markdownReport, terminalReport } from "@sluice/bench/report.js";
+import { makeRows, type BenchResult } from "@sluice/bench/result.js";
+import { quickScenarios, type Scenario } from "@sluice/bench/scenarios.js";
+
+/** A result in which `callsPerSecond` decides how fast each scenario was, the same in each of two rounds. */
+function resultOf(callsPerSecond: (scenario: Scenario) => number): BenchResult {
+  const scenarios = quickScenarios();
+  const slices = scenarios.map((scenario) => {
+    const rate = callsPerSecond(scenario);
+    const slice = { calls: 1, callsPerSecond: rate, p50Us: 1e6 / rate, p99Us: 2e6 / rate };
+    return [slice, slice];
+  });
+  return {
+    date: "2026-01-02T03:04:05.000Z",
+    command: "--quick",
+    machine: { cpu: "abacus", cpus: 2, memoryBytes: 2 ** 33, kernel: "Linux 6", loadAverage: 0.5 },
+    versions: { node: "20.0.0" },
+    ...makeRows(scenarios, slices),
+    idle: [
+      {
+        implementation: "sluice",
+        transport: "unix",
+        connections: 10_000,
+        emptyPssBytes: 20 * 2 ** 20,
+        pssBytes: 100 * 2 ** 20,
+        cpuMs: 0,
+        watchedMs: 5000,
+      },
+    ],
+  };
+}
+
+describe("results", () => {
+  const fast = resultOf(({ implementation, option }) =>
+    implementation === "sluice"
+      ? option === undefined
+        ? 100_000
+        : 90_000
+      : implementation === "grpc-js"
+        ? 1000
+        : 50_000,
+  );
+
+  it("have a row for each scenario, and those with call options apart", () => {
+    const keys = fast.rows.map((row) =>
+      [row.implementation, row.transport, row.kind, row.bytes, row.inFlight].join(),
+    );
+    expect(new Set(keys).size).to.equal(keys.length);
+    expect(fast.rows[0]).to.include({
+      kind: "unary",
+      bytes: 64,
+      inFlight: 1,
+      callsPerSecond: 100_000,
+      p99Us: 20,
+    });
+    expect(fast.callOptions.map(({ option }) => option)).to.deep.equal(["deadline", "metadata", "signal"]);
+    for (const { costPercent } of fast.callOptions) expect(costPercent).to.be.closeTo(10, 1e-9);
+  });
+
+  it("meet the goals, or not, by their figures", () => {
+    expect(bars(fast)).to.have.lengthOf(11);
+    for (const { met, what } of bars(fast)) expect(met, what).to.be.true;
+    const slow = resultOf(({ option }) => (option === undefined ? 1000 : 800));
+    const judged = bars(slow).filter(({ what }) => !what.includes("idle") && !what.includes("node:net"));
+    expect(judged).to.have.lengthOf(8);
+    for (const { met, what } of judged) expect(met, what).to.be.false;
+    expect(bars(slow)[0]).to.include({ goal: "at least 50x", measured: "1.0x" });
+  });
+
+  it("are judged only by what was measured", () => {
+    expect(bars({ ...fast, rows: [], callOptions: [], idle: [] })).to.deep.equal([]);
+  });
+
+  it("print as tables for a terminal and in markdown", () => {
+    expect(terminalReport(fast, false)).to.contain("Call options").and.not.contain("\x1b");
+    const markdown = markdownReport(fast);
+    expect(markdown).to.contain("`npm run bench -- --quick`, begun 2026-01-02");
+    expect(markdown).to.contain(
+      "| sluice | unix | unary | 64 KiB | 64 | 100,000 | 100,000 to 100,000 | 10.0 | 20.0 |",
+    );
+    expect(markdown).to.contain("| sluice | unix | 10,000 | 20 MiB | 100 MiB | 8.2 KiB | 0 ms in 5.0 s |");
+  });
+});
