@@ -54,7 +54,7 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
     return init instanceof Metadata ? init : new Metadata(init);
   }
 
-  /** @private Metadata that arrived: a block that `checkMetadataBlock` found good, which it keeps. */
+  /** @private Metadata that arrived: a block that is known to be good, which it keeps. */
   static fromBlock(block: Uint8Array): Metadata {
     const metadata = new Metadata();
     metadata.#entries = undefined;
@@ -141,24 +141,61 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
   }
 }
 
-/**
- * The block of `init`, with nothing made in between where `init` is a plain object. Throws as `Metadata.append`. The
- * result is not to be changed.
- */
+/** What was encoded last: most programs send the same metadata with every call. Pairs, all of text; and their block. */
+const lastPairs: string[] = [];
+let lastBlock: Uint8Array = new Uint8Array(0);
+
+/** The block of `init`. Throws as `Metadata.append`. The result is not to be changed. */
 export function encodeMetadata(init: MetadataInit): Uint8Array {
   if (init instanceof Metadata) return init.block;
   if (Symbol.iterator in init) return new Metadata(init).block;
+  let matched = 0;
+  for (const name in init) {
+    if (lastPairs[matched] !== name || lastPairs[matched + 1] !== init[name]) return encodeRecord(init);
+    matched += 2;
+  }
+  return matched === lastPairs.length ? lastBlock : encodeRecord(init);
+}
+
+function encodeRecord(init: Readonly<Record<string, MetadataValue | readonly MetadataValue[]>>): Uint8Array {
+  lastPairs.length = 0;
+  const pairs: string[] = [];
   let at = 0;
+  let text = true;
   for (const name in init) {
     const value = init[name]!;
     if (Array.isArray(value)) for (const one of value as MetadataValue[]) at = encodeEntry(at, name, one);
     else at = encodeEntry(at, name, value as MetadataValue);
+    if (typeof value === "string") pairs.push(name, value);
+    else text = false; // its bytes may change
   }
-  return keepBlock(scratch, 0, at);
+  const block = keepBlock(scratch, 0, at);
+  if (text) {
+    lastPairs.push(...pairs);
+    lastBlock = block;
+  }
+  return block;
 }
 
+/**
+ * @private The metadata that arrived as `memory[start..end)`, which it copies; or why it is malformed. The block that
+ * came last is kept: it is most often the same again.
+ */
+export function decodeMetadata(memory: Uint8Array, start: number, end: number): Metadata | string {
+  let i = end - start;
+  if (i === lastArrived.length) while (i > 0 && lastArrived[i - 1] === memory[start + i - 1]) i--;
+  if (i > 0) {
+    const malformed = checkMetadataBlock(memory, start, end);
+    if (malformed !== undefined) return malformed;
+    lastArrived = keepBlock(memory, start, end);
+  }
+  return Metadata.fromBlock(lastArrived);
+}
+
+let lastArrived: Uint8Array = new Uint8Array(0);
+
 /** Why `memory[start..end)` is no metadata block; undefined if it is one. */
-export function checkMetadataBlock(memory: Uint8Array, start: number, end: number): string | undefined {
+function checkMetadataBlock(memory: Uint8Array, start: number, end: number): string | undefined {
   let at = start;
   while (at < end) {
     const nameEnd = at + 1 + memory[at]!;
@@ -201,8 +238,8 @@ let poolUsed = 0;
 const POOL_BYTES = 16 << 10;
 const POOLED_BYTES = 1024;
 
-/** @private A copy of the block `memory[start..end)`, to be kept and not to be changed. */
-export function keepBlock(memory: Uint8Array, start: number, end: number): Uint8Array {
+/** A copy of the block `memory[start..end)`, to be kept and not to be changed. */
+function keepBlock(memory: Uint8Array, start: number, end: number): Uint8Array {
   const length = end - start;
   if (length > POOLED_BYTES) return Uint8Array.prototype.slice.call(memory, start, end);
   if (pool.length - poolUsed < length) {
@@ -214,69 +251,42 @@ export function keepBlock(memory: Uint8Array, start: number, end: number): Uint8
   return block;
 }
 
-/** A name as it travels, and its last short value: what a program sends with its calls is mostly the same. */
-class KnownName {
-  /** `u8 length, name`. */
-  readonly bytes: Uint8Array;
-  lastValue: string | undefined = undefined;
-  /** The entry with `lastValue`: its first `entryBytes` bytes. */
-  readonly entry: Uint8Array;
-  entryBytes = 0;
-
-  constructor(name: string) {
-    this.bytes = new Uint8Array(1 + name.length);
-    this.bytes[0] = name.length;
-    for (let i = 0; i < name.length; i++) this.bytes[1 + i] = name.charCodeAt(i);
-    this.entry = new Uint8Array(this.bytes.length + 2 + KNOWN_VALUE_BYTES);
-  }
-}
-
-const KNOWN_VALUE_BYTES = 64;
-/** The names that a program uses are few; as given by it, in any case. */
-const knownNames = new Map<string, KnownName>();
+/** Names as they travel (`u8 length, name`), by names as given: those that a program uses are few. */
+const knownNames = new Map<string, Uint8Array>();
 const MAX_KNOWN_NAMES = 1024;
 
-function knownName(name: string): KnownName {
-  let known = knownNames.get(name);
-  if (known === undefined) {
-    known = new KnownName(checkName(name));
+function encodeName(name: string): Uint8Array {
+  let bytes = knownNames.get(name);
+  if (bytes === undefined) {
+    const key = checkName(name);
+    bytes = new Uint8Array(1 + key.length);
+    bytes[0] = key.length;
+    for (let i = 0; i < key.length; i++) bytes[1 + i] = key.charCodeAt(i);
     if (knownNames.size >= MAX_KNOWN_NAMES) knownNames.clear();
-    knownNames.set(name, known);
+    knownNames.set(name, bytes);
   }
-  return known;
+  return bytes;
 }
 
 /** Write an entry to the scratch at `at`. Returns the position after it. */
 function encodeEntry(at: number, name: string, value: MetadataValue): number {
-  const known = knownName(name);
-  if (known.lastValue === value && at + known.entryBytes <= scratch.length) {
-    const { entry, entryBytes } = known;
-    for (let i = 0; i < entryBytes; i++) scratch[at + i] = entry[i]!;
-    return at + entryBytes;
-  }
+  const key = encodeName(name);
   checkEntry(name, value);
-  const { bytes } = known;
   const { length } = value;
-  const needed = at + bytes.length + 2 + length;
+  const needed = at + key.length + 2 + length;
   if (needed > scratch.length) {
     const grown = new Uint8Array(2 * needed);
     grown.set(scratch.subarray(0, at));
     scratch = grown;
   }
-  const start = at;
-  scratch.set(bytes, at);
-  at += bytes.length;
+  for (let i = 0; i < key.length; i++) scratch[at++] = key[i]!;
   scratch[at++] = length;
   scratch[at++] = length >>> 8;
-  if (typeof value !== "string") {
+  if (typeof value === "string") {
+    for (let i = 0; i < length; i++) scratch[at++] = value.charCodeAt(i);
+  } else {
     scratch.set(value, at);
-    return at + length;
-  }
-  for (let i = 0; i < length; i++) scratch[at++] = value.charCodeAt(i);
-  if (length <= KNOWN_VALUE_BYTES) {
-    known.entry.set(scratch.subarray(start, at));
-    known.entryBytes = at - start;
-    known.lastValue = value;
+    at += length;
   }
   return at;
 }

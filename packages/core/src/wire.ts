@@ -3,7 +3,7 @@
  * rules. All integers are little-endian.
  */
 import { RpcError, type ErrorDetail } from "./error.js";
-import { checkMetadataBlock, keepBlock, Metadata } from "./metadata.js";
+import { decodeMetadata, type Metadata } from "./metadata.js";
 import { Status } from "./status.js";
 import { FRAME_HEADER_BYTES } from "./transport.js";
 
@@ -216,9 +216,9 @@ export function writeMetadata(memory: Uint8Array, at: number, block: Uint8Array)
 
 /** Read a metadata block `memory[start..end)` (without its length). The result shares nothing with `memory`. */
 export function readMetadata(memory: Uint8Array, start: number, end: number): Metadata {
-  const malformed = checkMetadataBlock(memory, start, end);
-  if (malformed !== undefined) throw new ProtocolError(malformed);
-  return Metadata.fromBlock(keepBlock(memory, start, end));
+  const metadata = decodeMetadata(memory, start, end);
+  if (typeof metadata === "string") throw new ProtocolError(metadata);
+  return metadata;
 }
 
 /** Bytes of a frame, to keep. (`slice` alone would not do: that of a Node Buffer copies nothing.) */
