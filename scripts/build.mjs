@@ -3,7 +3,7 @@
  * projects and their tests. What is up to date is left alone.
  */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root, run, step } from "./step.mjs";
 
@@ -27,7 +27,6 @@ for (const { from, to } of stubs) {
   const inputs = digest(join(root, from), join(cli, "dist"));
   if (existsSync(join(root, to)) && existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) continue;
   await step(`generate ${to} from ${from}`, async () => {
-    rmSync(join(root, to), { recursive: true, force: true });
     await run(process.execPath, [command, "generate", from, "--out", to]);
     mkdirSync(join(stamp, ".."), { recursive: true });
     writeFileSync(stamp, inputs);

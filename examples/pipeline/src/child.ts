@@ -17,7 +17,7 @@ server.add(CounterDefinition, {
       for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
       await parent.report({ child, path, words: words.length }, { parent: context });
     }
-    return { words: Object.fromEntries(counts) };
+    return { words: counts };
   },
 });
 await server.listen("pipe:");

@@ -24,7 +24,7 @@ async function count(number: number): Promise<void> {
   const { channel } = await spawn(process.execPath, [child]);
   serve(channel);
   const { words } = await channel.client(CounterDefinition).count({ child: number });
-  for (const [word, times] of Object.entries(words)) totals.set(word, (totals.get(word) ?? 0) + times);
+  for (const [word, times] of words) totals.set(word, (totals.get(word) ?? 0) + times);
   await channel.close();
 }
 
