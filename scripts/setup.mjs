@@ -42,10 +42,11 @@ function dependenciesInstalled() {
   if (!existsSync(installedLock)) return false;
   const { packages: wanted } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8"));
   const { packages: installed } = JSON.parse(readFileSync(installedLock, "utf8"));
-  return Object.entries(wanted).every(([path, { version, integrity, optional }]) => {
+  const identity = ({ version, integrity, bin }) => JSON.stringify([version, integrity, bin]);
+  return Object.entries(wanted).every(([path, entry]) => {
     if (path === "") return true;
     const found = installed[path];
-    return found === undefined ? optional : found.version === version && found.integrity === integrity;
+    return found === undefined ? entry.optional : identity(found) === identity(entry);
   });
 }
 
