@@ -1,5 +1,5 @@
 import { END, START, type ByteChannel, type ByteChannelHandler, type WriteSlab } from "../stream/channel.js";
-import { giveSlab, readSlab, takeSlab } from "../stream/slabs.js";
+import { giveSlab, nextId, readSlab, takeSlab } from "../stream/slabs.js";
 
 /**
  * Deliveries made as microtasks before the next one waits for the event loop to turn. Two ends that answer each other from
@@ -15,6 +15,7 @@ function startTurn(): void {
 
 /** One end of a byte channel inside one thread. Its slab is copied into the other end's reading slab in a microtask. */
 export class MemoryChannel implements ByteChannel {
+  readonly id = nextId();
   #handler: ByteChannelHandler | undefined;
   #peer: MemoryChannel | undefined;
   #slab: WriteSlab | undefined;
@@ -43,14 +44,15 @@ export class MemoryChannel implements ByteChannel {
 
   start(): void {
     this.#started = true;
-    this.#peer!.schedule();
+    this.#peer!.#schedule();
   }
 
   acquire(): WriteSlab {
-    return (this.#slab ??= takeSlab());
+    this.#schedule();
+    return (this.#slab = takeSlab(this.id));
   }
 
-  schedule(): void {
+  #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     if (deliveries < MICROTASKS_PER_TURN) queueMicrotask(this.#deliver);
@@ -58,7 +60,7 @@ export class MemoryChannel implements ByteChannel {
   }
 
   flush(): void {
-    this.schedule();
+    this.#schedule();
   }
 
   #onTurn(): void {
@@ -79,7 +81,7 @@ export class MemoryChannel implements ByteChannel {
         peer.#carried = peer.#handler!.onRead(peer.#carried + length);
       }
       if (this.#slab === slab) {
-        if (words[START] !== words[END]) this.schedule();
+        if (words[START] !== words[END]) this.#schedule();
         else this.#drained();
       }
     }
@@ -100,7 +102,7 @@ export class MemoryChannel implements ByteChannel {
 
   shutdownWrite(): void {
     this.#ended = true;
-    this.schedule();
+    this.#schedule();
   }
 
   close(): void {
@@ -109,9 +111,9 @@ export class MemoryChannel implements ByteChannel {
     this.#ended = true;
     if (this.#slab !== undefined) giveSlab(this.#slab);
     this.#slab = undefined;
-    this.schedule();
+    this.#schedule();
     // The peer's unsent bytes go nowhere from now on; it is told that they were taken.
-    this.#peer!.schedule();
+    this.#peer!.#schedule();
   }
 
   /** Nothing outside the process can make a memory connection do anything, so it never keeps the process alive. */

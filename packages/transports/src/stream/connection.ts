@@ -8,7 +8,15 @@ import {
   type Traits,
 } from "@sluice/core";
 import { release, save } from "./carry.js";
-import { END, OWNER, START, type ByteChannel, type ByteChannelHandler, type WriteSlab } from "./channel.js";
+import {
+  END,
+  HELD,
+  OWNER,
+  START,
+  type ByteChannel,
+  type ByteChannelHandler,
+  type WriteSlab,
+} from "./channel.js";
 
 /** The largest frame over a stream of bytes: 64 KiB of payload, its header, and room for the session's own fields. */
 export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
@@ -51,9 +59,8 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   /** Whether `reserve` returned false since the last `onWritable`. */
   #blocked = false;
   #referenced = true;
+  /** The slab that the channel owned last; its owner word says whether it still does. */
   #slab: WriteSlab | undefined;
-  /** The slab's owner word when it was acquired; another value there means that it is no longer ours. */
-  #owner = 0;
   #carry: Uint8Array | undefined;
   #carried = 0;
   #linger: NodeJS.Timeout | undefined;
@@ -89,19 +96,19 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   reserve(min: number): boolean {
     if (this.#state >= CLOSING) return false;
     let slab = this.#slab;
-    if (slab === undefined || slab.words[OWNER] !== this.#owner) slab = this.#acquire();
-    const { memory, words } = slab;
-    let end = words[END]!;
-    if (memory.length - end < min) {
+    if (slab === undefined || slab.words[OWNER] !== this.#channel.id) slab = this.#acquire();
+    let end = slab.words[END]!;
+    if (slab.memory.length - end < min) {
       this.#channel.flush();
-      if (words[OWNER] !== this.#owner) slab = this.#acquire();
+      if (slab.words[OWNER] !== this.#channel.id) slab = this.#acquire();
       end = slab.words[END]!;
-      if (memory.length - end < min) {
+      if (slab.memory.length - end < min) {
         this.#blocked = true;
         this.#channel.wantWritable();
         return false;
       }
     }
+    slab.words[HELD] = 1;
     this.memory = slab.memory;
     this.rangeStart = end;
     this.rangeEnd = Math.min(end + this.#maxFrameBytes, slab.memory.length);
@@ -109,64 +116,49 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   }
 
   #acquire(): WriteSlab {
-    const slab = this.#channel.acquire();
-    this.#slab = slab;
-    this.#owner = slab.words[OWNER]!;
-    return slab;
+    return (this.#slab = this.#channel.acquire());
   }
 
   commit(used: number): void {
     const end = this.rangeStart + used;
     if (end > this.rangeEnd) throw new RangeError(`commit of ${used} bytes exceeds the reserved range`);
-    this.rangeEnd = 0;
-    if (this.#state === CLOSED) return this.#channel.close();
-    const words = this.#slab!.words;
-    const first = words[START] === words[END];
-    words[END] = end;
-    if (first) this.#channel.schedule();
-    if (this.#state === CLOSING) this.#finishWriting();
+    this.#slab!.words[END] = end;
+    this.cancel();
   }
 
   cancel(): void {
     this.rangeEnd = 0;
-    if (this.#state === CLOSED) this.#channel.close();
-    else if (this.#state === CLOSING) this.#finishWriting();
-    // Flushing an empty slab gives it back, so that a connection that only tried to write does not hold one.
-    else if (this.unsentBytes === 0) this.#channel.schedule();
+    this.#slab!.words[HELD] = 0;
+    // What `close` and `destroy` had to leave undone while the range was reserved.
+    if (this.#state === CLOSING) this.#channel.shutdownWrite();
+    else if (this.#state === CLOSED) this.#channel.close();
   }
 
   flush(): void {
-    // What is reserved lies in the slab, which a complete flush would give away.
-    if (this.#state < CLOSING && this.rangeEnd === 0 && this.unsentBytes > 0) this.#channel.flush();
+    if (this.rangeEnd === 0 && this.unsentBytes > 0) this.#channel.flush();
   }
 
   get unsentBytes(): number {
     const words = this.#slab?.words;
-    return words !== undefined && words[OWNER] === this.#owner ? words[END]! - words[START]! : 0;
+    return words !== undefined && words[OWNER] === this.#channel.id ? words[END]! - words[START]! : 0;
   }
 
   // Ending
 
+  /**
+   * Ends the writing direction behind everything that was committed. The reading direction is then read and discarded up to
+   * the peer's end of file: a socket that is closed while input is unread sends a reset, which can destroy what the peer
+   * has not read yet.
+   */
   close(): void {
     if (this.#state >= CLOSING) return;
-    if (this.#state === OPEN && this.#handler === undefined) this.#channel.start();
+    if (this.#handler === undefined) this.#channel.start();
     this.#state = CLOSING;
     this.#dropCarry();
     this.#unsentAtLinger = this.unsentBytes;
     this.#armLinger();
-    if (this.rangeEnd === 0) this.#finishWriting();
-  }
-
-  /**
-   * Ends the writing direction once everything committed was taken. The reading direction is then read and discarded up to
-   * the peer's end of file: a socket that is closed while input is unread sends a reset, which can destroy what the peer
-   * has not read yet.
-   */
-  #finishWriting(): void {
-    if (this.unsentBytes > 0) {
-      this.#channel.flush();
-      if (this.unsentBytes > 0) return this.#channel.wantWritable();
-    }
+    if (this.rangeEnd !== 0) return;
+    this.#channel.flush();
     this.#channel.shutdownWrite();
   }
 
@@ -271,8 +263,7 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   }
 
   onWritable(): void {
-    if (this.#state === CLOSING) return this.#finishWriting();
-    if (this.#state === CLOSED || !this.#blocked) return;
+    if (this.#state >= CLOSING || !this.#blocked) return;
     this.#blocked = false;
     try {
       this.#handler?.onWritable();

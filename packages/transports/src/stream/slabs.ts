@@ -1,24 +1,27 @@
-import { END, OWNER, START, type WriteSlab } from "./channel.js";
+import { END, HELD, OWNER, START, type WriteSlab } from "./channel.js";
 
-/** Room for the 256 KiB that a session keeps unsent at most, and one largest frame. */
-const WRITE_SLAB_BYTES = 320 * 1024;
-const READ_SLAB_BYTES = 256 * 1024;
+/** As in `@sluice/native`: room for the 256 KiB that a session keeps unsent at most, and one largest frame. */
+const SLAB_BYTES = 320 * 1024;
 /** Slabs kept for reuse: enough for the connections that are writing in one turn, few enough to forget about. */
 const FREE_SLABS = 8;
 
 /** The one buffer into which every channel of this thread that is not native reads. */
-export const readSlab = new Uint8Array(READ_SLAB_BYTES);
+export const readSlab = new Uint8Array(SLAB_BYTES);
 
 const free: WriteSlab[] = [];
-let lastOwner = 0;
+let lastId = 0;
 
-/** A write slab for a new owner, empty. */
-export function takeSlab(): WriteSlab {
-  const slab = free.pop() ?? { memory: new Uint8Array(WRITE_SLAB_BYTES), words: new Int32Array(3) };
-  lastOwner = (lastOwner + 1) | 0;
-  slab.words[START] = 0;
-  slab.words[END] = 0;
-  slab.words[OWNER] = lastOwner;
+/** An id for a channel that is not native. */
+export function nextId(): number {
+  return ++lastId;
+}
+
+/** An empty write slab for the channel `owner`. */
+export function takeSlab(owner: number): WriteSlab {
+  const slab = free.pop() ?? { memory: new Uint8Array(SLAB_BYTES), words: new Int32Array(4) };
+  const { words } = slab;
+  words[START] = words[END] = words[HELD] = 0;
+  words[OWNER] = owner;
   return slab;
 }
 

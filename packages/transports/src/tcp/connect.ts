@@ -3,12 +3,12 @@ import { invalidAddress } from "../address.js";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
 import { signalOption } from "../options.js";
-import type { StreamSockets } from "../stream/sockets.js";
+import type { Platform } from "../platform/index.js";
 import { parseTcpAddress, resolveHost } from "./address.js";
 import { tcpConnection } from "./connection.js";
 
 export async function connect(
-  sockets: StreamSockets,
+  platform: Platform,
   address: string,
   options: TransportOptions,
 ): Promise<Connection> {
@@ -19,7 +19,7 @@ export async function connect(
   let failure: unknown;
   for (const ip of ips) {
     try {
-      return tcpConnection(await sockets.connect({ host: ip, port }, signal), address);
+      return tcpConnection(await platform.sockets.connect({ address: ip, port }, signal), address);
     } catch (error) {
       signal?.throwIfAborted();
       failure = error;

@@ -1,5 +1,5 @@
 import type { Transport } from "@sluice/core";
-import type { StreamSockets } from "../stream/sockets.js";
+import type { Platform } from "../platform/index.js";
 import { connect } from "./connect.js";
 import { listen } from "./listen.js";
 
@@ -9,10 +9,10 @@ import { listen } from "./listen.js";
  *
  * Options of `listen`: `insecure: true` allows an address that other hosts can reach, which is refused otherwise.
  */
-export function createTcpTransport(sockets: StreamSockets): Transport {
+export function createTcpTransport(platform: Platform): Transport {
   return {
     scheme: "tcp",
-    connect: (address, options) => connect(sockets, address, options),
-    listen: (address, accept, options) => listen(sockets, address, accept, options),
+    connect: (address, options) => connect(platform, address, options),
+    listen: (address, accept, options) => listen(platform, address, accept, options),
   };
 }

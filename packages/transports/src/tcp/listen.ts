@@ -2,12 +2,12 @@ import { RpcError, Status, type Connection, type Listener, type TransportOptions
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
 import { booleanOption, signalOption } from "../options.js";
-import type { StreamSockets } from "../stream/sockets.js";
+import type { Platform } from "../platform/index.js";
 import { formatTcpAddress, isLoopback, parseTcpAddress, resolveHost } from "./address.js";
 import { tcpConnection } from "./connection.js";
 
 export async function listen(
-  sockets: StreamSockets,
+  platform: Platform,
   address: string,
   accept: (connection: Connection) => void,
   options: TransportOptions,
@@ -24,15 +24,15 @@ export async function listen(
     );
   }
   let bound = address;
-  const server = await sockets
-    .listen({ host: ip!, port }, (socket) => accept(tcpConnection(socket, bound)))
+  const server = await platform.sockets
+    .listen({ address: ip!, port }, 0, (socket) => accept(tcpConnection(socket, bound)))
     .catch((error: unknown) => {
       throw systemError(error, "listen at", address);
     });
   bound = formatTcpAddress({ host, port: server.port });
   return {
     address: bound,
-    close: () => server.close(),
+    close: async () => server.close(),
     ref: () => server.ref(),
     unref: () => server.unref(),
   };

@@ -5,7 +5,7 @@ import { invalidAddress, splitAddress } from "../address.js";
 const MAX_PATH_BYTES = 107;
 
 export interface UnixAddress {
-  /** As the kernel takes it: an abstract name begins with NUL. */
+  /** An abstract name begins with @. */
   readonly path: string;
   readonly abstract: boolean;
 }
@@ -27,5 +27,5 @@ export function parseUnixAddress(address: string): UnixAddress {
         "for a Unix socket: choose a shorter one",
     );
   }
-  return { path: abstract ? `\0${name}` : name, abstract };
+  return { path: rest, abstract };
 }

@@ -1,14 +1,14 @@
 import { RpcError, Status, type Connection, type TransportOptions } from "@sluice/core";
 import { errorCode, systemError } from "../errors.js";
 import { signalOption } from "../options.js";
-import type { StreamSockets } from "../stream/sockets.js";
+import type { Platform } from "../platform/index.js";
 import { parseUnixAddress } from "./address.js";
 import { unixConnection } from "./connection.js";
 import { requireFeasible } from "./mode.js";
 import { allowPeerOption, refusal, socketPeer } from "./peer.js";
 
 export async function connect(
-  sockets: StreamSockets,
+  platform: Platform,
   address: string,
   options: TransportOptions,
 ): Promise<Connection> {
@@ -16,10 +16,10 @@ export async function connect(
   const allow = allowPeerOption(options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
-  await requireFeasible(sockets, target, allow, "connect to", address);
+  await requireFeasible(platform, target, allow, "connect to", address);
   let socket;
   try {
-    socket = await sockets.connect({ path: target.path }, signal);
+    socket = await platform.sockets.connect({ path: target.path }, signal);
   } catch (error) {
     signal?.throwIfAborted();
     if (errorCode(error) === "ENOENT") {

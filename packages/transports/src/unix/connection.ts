@@ -1,6 +1,6 @@
 import type { Connection, Peer, Traits } from "@sluice/core";
 import { MAX_FRAME_BYTES, StreamConnection } from "../stream/connection.js";
-import type { StreamSocket } from "../stream/sockets.js";
+import type { StreamSocket } from "../platform/index.js";
 
 const TRAITS: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "carrier", reconnectable: true };
 

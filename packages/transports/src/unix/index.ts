@@ -1,8 +1,7 @@
 import type { Transport } from "@sluice/core";
-import type { StreamSockets } from "../stream/sockets.js";
+import type { Platform } from "../platform/index.js";
 import { connect } from "./connect.js";
 import { listen } from "./listen.js";
-import type { Flock } from "./lock.js";
 
 /**
  * `unix:PATH` and `unix:@NAME`: Unix stream sockets, at a path or (Linux) with an abstract name; at most 107 bytes.
@@ -11,10 +10,10 @@ import type { Flock } from "./lock.js";
  * (default), "any", or a function of the `Peer`. A socket file has mode 0600, or 0666 where `allowPeer` is not "same-user".
  * What a dead server left at the path is taken over, under a lock on `PATH.lock`, which is removed again.
  */
-export function createUnixTransport(sockets: StreamSockets, flock: Flock): Transport {
+export function createUnixTransport(platform: Platform): Transport {
   return {
     scheme: "unix",
-    connect: (address, options) => connect(sockets, address, options),
-    listen: (address, accept, options) => listen(sockets, flock, address, accept, options),
+    connect: (address, options) => connect(platform, address, options),
+    listen: (address, accept, options) => listen(platform, address, accept, options),
   };
 }

@@ -1,18 +1,18 @@
 import { RpcError, Status } from "@sluice/core";
-import type { StreamSockets } from "../stream/sockets.js";
+import type { Platform } from "../platform/index.js";
 import type { UnixAddress } from "./address.js";
 import { requirePrivateDirectory } from "./directory.js";
 import type { AllowPeer } from "./peer.js";
 
 /** Refuses what cannot be had, or not safely, without the addon. */
 export async function requireFeasible(
-  sockets: StreamSockets,
+  platform: Platform,
   { path, abstract }: UnixAddress,
   allow: AllowPeer,
   doing: string,
   address: string,
 ): Promise<void> {
-  if (sockets.native) return;
+  if (platform.native) return;
   const refuse = (why: string): RpcError =>
     new RpcError(Status.UNIMPLEMENTED, `cannot ${doing} ${address}: ${why} @sluice/native`);
   if (abstract)

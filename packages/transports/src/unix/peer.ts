@@ -1,6 +1,6 @@
 import { RpcError, Status, type Peer, type TransportOptions } from "@sluice/core";
 import { invalidOption } from "../options.js";
-import type { StreamSocket } from "../stream/sockets.js";
+import type { StreamSocket } from "../platform/index.js";
 
 /** Which peers are let in: processes of this process's effective user, all, or those that the function says true to. */
 export type AllowPeer = "same-user" | "any" | ((peer: Peer) => boolean);

@@ -1,6 +1,13 @@
 import type { Socket } from "node:net";
-import { END, START, type ByteChannel, type ByteChannelHandler, type WriteSlab } from "./channel.js";
-import { giveSlab, readSlab, takeSlab } from "./slabs.js";
+import {
+  END,
+  OWNER,
+  START,
+  type ByteChannel,
+  type ByteChannelHandler,
+  type WriteSlab,
+} from "../../stream/channel.js";
+import { giveSlab, nextId, readSlab, takeSlab } from "../../stream/slabs.js";
 
 let scheduled: NodeChannel[] = [];
 
@@ -16,6 +23,7 @@ function flushScheduled(): void {
  * what is queued.
  */
 export class NodeChannel implements ByteChannel {
+  readonly id = nextId();
   readonly #reader: Socket;
   readonly #writer: Socket;
   readonly #handler: ByteChannelHandler;
@@ -23,6 +31,7 @@ export class NodeChannel implements ByteChannel {
   /** How far the write in progress reaches in the slab; 0 when there is none. */
   #writingTo = 0;
   #wanted = false;
+  #ending = false;
   #closed = false;
   #carried = 0;
 
@@ -62,11 +71,8 @@ export class NodeChannel implements ByteChannel {
   }
 
   acquire(): WriteSlab {
-    return (this.#slab ??= takeSlab());
-  }
-
-  schedule(): void {
     if (scheduled.push(this) === 1) setImmediate(flushScheduled);
+    return (this.#slab = takeSlab(this.id));
   }
 
   flush(): void {
@@ -74,7 +80,7 @@ export class NodeChannel implements ByteChannel {
     if (slab === undefined || this.#writingTo > 0 || this.#closed) return;
     const start = slab.words[START]!;
     const end = slab.words[END]!;
-    if (start === end) return this.#giveSlab();
+    if (start === end) return this.#onDrained();
     this.#writingTo = end;
     this.#writer.write(slab.memory.subarray(start, end), (error) => {
       // An error is told by the stream's event of that name.
@@ -87,15 +93,16 @@ export class NodeChannel implements ByteChannel {
     words[START] = this.#writingTo;
     this.#writingTo = 0;
     if (words[START] !== words[END]) return this.flush();
-    this.#giveSlab();
+    this.#onDrained();
     if (!this.#wanted) return;
     this.#wanted = false;
     this.#handler.onWritable();
   }
 
-  #giveSlab(): void {
+  #onDrained(): void {
     giveSlab(this.#slab!);
     this.#slab = undefined;
+    if (this.#ending) this.#writer.end();
   }
 
   wantWritable(): void {
@@ -103,14 +110,16 @@ export class NodeChannel implements ByteChannel {
   }
 
   shutdownWrite(): void {
-    this.#writer.end();
+    this.#ending = true;
+    if (this.#slab === undefined) this.#writer.end();
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     // A write in progress still reads the slab's memory, so that slab is left to the garbage collector.
-    if (this.#slab !== undefined && this.#writingTo === 0) this.#giveSlab();
+    if (this.#slab !== undefined && this.#writingTo === 0) giveSlab(this.#slab);
+    else if (this.#slab !== undefined) this.#slab.words[OWNER] = 0;
     this.#slab = undefined;
     this.#reader.destroy();
     this.#writer.destroy();

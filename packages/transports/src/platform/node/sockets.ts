@@ -1,20 +1,19 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
-import type { ByteChannel, ByteChannelHandler } from "./channel.js";
-import { NodeChannel } from "./node-channel.js";
-import { readSlab } from "./slabs.js";
-import type { SocketAddress, SocketServer, StreamSocket, StreamSockets } from "./sockets.js";
+import type { ByteChannel, ByteChannelHandler } from "../../stream/channel.js";
+import { readSlab } from "../../stream/slabs.js";
+import type { SocketAddress, SocketServer, StreamSocket, StreamSockets } from "../index.js";
+import { NodeChannel } from "./channel.js";
 
 class NodeSocket implements StreamSocket {
   readonly credentials = undefined;
-  readonly remoteAddress: string | undefined;
-  readonly remotePort: number | undefined;
+  readonly remote: StreamSocket["remote"];
   readonly input = readSlab;
   readonly #socket: Socket;
 
   constructor(socket: Socket) {
     this.#socket = socket;
-    this.remoteAddress = socket.remoteAddress;
-    this.remotePort = socket.remotePort;
+    const { remoteAddress: address, remotePort: port } = socket;
+    if (address !== undefined && port !== undefined) this.remote = { address, port };
   }
 
   open(handler: ByteChannelHandler): ByteChannel {
@@ -26,14 +25,16 @@ class NodeSocket implements StreamSocket {
   }
 }
 
-/** Stream sockets on `node:net`. */
-export const nodeSockets: StreamSockets = {
-  native: false,
+function nodeAddress(at: SocketAddress): { path: string } | { host: string; port: number } {
+  return "path" in at ? at : { host: at.address, port: at.port };
+}
 
+/** Stream sockets on `node:net`. */
+export const sockets: StreamSockets = {
   connect(to: SocketAddress, signal: AbortSignal | undefined): Promise<StreamSocket> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const socket = connect({ ...to, allowHalfOpen: true, noDelay: true });
+      const socket = connect({ ...nodeAddress(to), allowHalfOpen: true, noDelay: true });
       const onAbort = (): void => {
         socket.destroy();
         reject(signal!.reason);
@@ -53,13 +54,13 @@ export const nodeSockets: StreamSockets = {
     });
   },
 
-  listen(at: SocketAddress, onSocket: (socket: StreamSocket) => void): Promise<SocketServer> {
+  listen(at: SocketAddress, mode: number, onSocket: (socket: StreamSocket) => void): Promise<SocketServer> {
     return new Promise((resolve, reject) => {
       const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
       server.once("error", reject);
       // The mode is left to the umask, or widened; a private socket needs a private directory.
-      const wide = "path" in at && at.mode === 0o666;
-      server.listen({ ...at, readableAll: wide, writableAll: wide }, () => {
+      const wide = "path" in at && mode === 0o666;
+      server.listen({ ...nodeAddress(at), readableAll: wide, writableAll: wide }, () => {
         server.off("error", reject);
         // accept(2) can fail later, such as for want of descriptors; the next connection is then tried anew.
         server.on("error", () => {});
@@ -80,8 +81,7 @@ class NodeSocketServer implements SocketServer {
     this.port = typeof address === "object" && address !== null ? address.port : 0;
   }
 
-  /** Node's callback also waits for the accepted sockets, which live on; the descriptor is closed by the call itself. */
-  async close(): Promise<void> {
+  close(): void {
     this.#server.close();
   }
 

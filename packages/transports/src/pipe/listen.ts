@@ -1,0 +1,32 @@
+import type { Connection, Listener, TransportOptions } from "@sluice/core";
+import { signalOption } from "../options.js";
+import type { ByteStream, Platform } from "../platform/index.js";
+import { StreamConnection } from "../stream/connection.js";
+import { parseNothing } from "./connect.js";
+import { TRAITS } from "./connection.js";
+import { takePipes } from "./environment.js";
+
+export async function listen(
+  platform: Platform,
+  address: string,
+  accept: (connection: Connection) => void,
+  options: TransportOptions,
+): Promise<Listener> {
+  parseNothing(address, "pipe");
+  signalOption(options)?.throwIfAborted();
+  const { readFd, writeFd } = takePipes();
+  return acceptOne(platform.pipes.inherited(readFd, writeFd), address, accept);
+}
+
+/** A listener whose one connection is there already. It is the connection that keeps the process alive. */
+export function acceptOne(
+  stream: ByteStream,
+  address: string,
+  accept: (connection: Connection) => void,
+): Listener {
+  const connection = new StreamConnection((handler) => stream.open(handler), stream.input, TRAITS, {
+    address,
+  });
+  queueMicrotask(() => accept(connection));
+  return { address, async close() {}, ref() {}, unref() {} };
+}

@@ -1,0 +1,15 @@
+import type { Native } from "@sluice/native";
+import type { Platform } from "../index.js";
+import { openLocked } from "./lock.js";
+import { createPipes } from "./pipes.js";
+import { createSockets } from "./sockets.js";
+
+/** On `@sluice/native`. */
+export function nativePlatform(native: Native): Platform {
+  return {
+    native: true,
+    sockets: createSockets(native),
+    pipes: createPipes(native),
+    openLocked: (path, waitMs) => openLocked(native, path, waitMs),
+  };
+}

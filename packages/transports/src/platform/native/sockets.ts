@@ -1,0 +1,105 @@
+import type { AcceptedPeer, Native, SocketListener } from "@sluice/native";
+import type { ByteChannel, ByteChannelHandler } from "../../stream/channel.js";
+import type { Credentials, SocketAddress, SocketServer, StreamSocket, StreamSockets } from "../index.js";
+
+class NativeSocket implements StreamSocket {
+  readonly credentials: Credentials | undefined;
+  readonly remote: StreamSocket["remote"];
+  readonly #native: Native;
+  readonly #fd: number;
+
+  constructor(native: Native, fd: number, peer: AcceptedPeer) {
+    this.#native = native;
+    this.#fd = fd;
+    if ("uid" in peer) this.credentials = peer;
+    else this.remote = peer;
+  }
+
+  get input(): Uint8Array {
+    return this.#native.readSlab;
+  }
+
+  open(handler: ByteChannelHandler): ByteChannel {
+    return new this.#native.ByteChannel(this.#fd, this.#fd, handler);
+  }
+
+  destroy(): void {
+    this.#native.closeFd(this.#fd);
+  }
+}
+
+/** Stream sockets of `@sluice/native`. */
+export function createSockets(native: Native): StreamSockets {
+  const connected = (fd: number, to: SocketAddress): StreamSocket => {
+    try {
+      const peer = "path" in to ? native.peerCredentials(fd) : native.peerAddress(fd);
+      return new NativeSocket(native, fd, peer as AcceptedPeer);
+    } catch (error) {
+      native.closeFd(fd);
+      throw error;
+    }
+  };
+
+  return {
+    connect(to, signal) {
+      return new Promise((resolve, reject) => {
+        signal?.throwIfAborted();
+        const connector = new native.SocketConnector(to, {
+          onConnect(fd) {
+            signal?.removeEventListener("abort", onAbort);
+            try {
+              resolve(connected(fd, to));
+            } catch (error) {
+              reject(error as Error);
+            }
+          },
+          onError(error) {
+            signal?.removeEventListener("abort", onAbort);
+            reject(error);
+          },
+        });
+        const onAbort = (): void => {
+          connector.cancel();
+          reject(signal!.reason as Error);
+        };
+        signal?.addEventListener("abort", onAbort, { once: true });
+      });
+    },
+
+    async listen(at, mode, onSocket) {
+      const listener = new native.SocketListener(
+        at,
+        {
+          onConnection: (fd, peer) => onSocket(new NativeSocket(native, fd, peer)),
+          // Such as for want of descriptors: the listener goes on when there are some, and those who connect wait.
+          onError() {},
+        },
+        { mode },
+      );
+      return new NativeSocketServer(listener);
+    },
+  };
+}
+
+class NativeSocketServer implements SocketServer {
+  readonly port: number;
+  readonly #listener: SocketListener;
+
+  constructor(listener: SocketListener) {
+    this.#listener = listener;
+    const at = listener.address();
+    this.port = "port" in at ? at.port : 0;
+  }
+
+  close(): void {
+    this.#listener.close();
+  }
+
+  ref(): void {
+    this.#listener.ref();
+  }
+
+  unref(): void {
+    this.#listener.unref();
+  }
+}
