@@ -1,0 +1,25 @@
+#include <napi.h>
+
+#include "byte_channel.h"
+#include "descriptors.h"
+#include "environment.h"
+#include "socket_connector.h"
+#include "socket_listener.h"
+
+namespace sluice {
+
+static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
+  // The environment's state is released by Node, after the clean-up hook that the constructor adds has closed all.
+  env.SetInstanceData(new Environment(env, exports));
+  exports.Set("ByteChannel", ByteChannel::Define(env));
+  exports.Set("SocketListener", SocketListener::Define(env));
+  exports.Set("SocketConnector", SocketConnector::Define(env));
+  DefineDescriptorFunctions(exports);
+  const auto exiting = [](const Napi::CallbackInfo& info) { Environment::Of(info.Env()).Exiting(); };
+  exports.Set("exiting", Napi::Function::New(env, exiting, "exiting"));
+  return exports;
+}
+
+NODE_API_MODULE(sluice, Initialise)
+
+}  // namespace sluice
