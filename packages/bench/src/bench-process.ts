@@ -2,6 +2,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { environment, type Placement } from "./placement.js";
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
@@ -14,6 +15,8 @@ export interface StartOptions {
   readonly nodeOptions?: readonly string[];
   /** A command that runs the rest of its command line, such as `prlimit --nofile=20000`. */
   readonly prefix?: readonly string[];
+  /** Where servers and clients run. Default: wherever the kernel likes. */
+  readonly placement?: Placement | undefined;
 }
 
 /** Driver's side: one process. */
@@ -28,11 +31,15 @@ export class BenchProcess {
   static async start<T>(
     script: string,
     args: readonly string[],
-    { nodeOptions = [], prefix = [] }: StartOptions = {},
+    { nodeOptions = [], prefix = [], placement }: StartOptions = {},
   ): Promise<{ process: BenchProcess; value: T }> {
     const path = fileURLToPath(new URL(script, import.meta.url));
     const [execPath, ...execArgv] = [...prefix, process.execPath, ...nodeOptions];
-    const child = fork(path, args, { execPath: execPath, execArgv });
+    const child = fork(path, args, {
+      execPath,
+      execArgv,
+      env: { ...process.env, ...environment(placement) },
+    });
     const started = new BenchProcess(child);
     try {
       return { process: started, value: await started.#reply<T>(START_TIMEOUT_MS) };

@@ -6,6 +6,7 @@ import { answerDriver } from "./bench-process.js";
 import type { BenchClient } from "./implementation.js";
 import { loadImplementation } from "./implementations/index.js";
 import { runSlice, verify, type Timing } from "./load.js";
+import { takePlace } from "./placement.js";
 import type { Scenario } from "./scenarios.js";
 
 /** Time a slice on the first connection; or, without timing, check that every connection answers. */
@@ -19,6 +20,8 @@ const CONNECTING_AT_ONCE = 64;
 
 const [name, transport, address, connections] = process.argv.slice(2) as [string, string, string, string];
 const clients: BenchClient[] = [];
+
+takePlace("client");
 
 await answerDriver(
   async () => {

@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { measureIdle } from "./idle.js";
 import { loadImplementation } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
+import { defaultPlacement, type Placement } from "./placement.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
 import { markdownReport, terminalReport } from "./report.js";
@@ -23,6 +24,8 @@ interface Options {
   only?: string[];
   rounds?: number;
   idleConnections?: number;
+  cpus?: Placement;
+  pin: boolean;
   json?: string;
   list?: boolean;
   profile?: string;
@@ -47,6 +50,8 @@ const command = new Command("npm run bench --")
     "then hold this many idle unix connections and weigh the server",
     positiveInteger,
   )
+  .option("--cpus <server,client>", "the CPUs to pin them to (default: the first two)", cpuPair)
+  .option("--no-pin", "let the kernel choose the CPUs")
   .option("--json <file>", "write the result here")
   .option("--list", "print the scenarios' ids and do nothing else")
   .option("--profile <id>", "instead, print where the CPU time of one scenario goes")
@@ -70,7 +75,8 @@ async function main(options: Options): Promise<void> {
   } else if (options.markdown !== undefined) {
     console.log(markdownReport(JSON.parse(readFileSync(options.markdown, "utf8")) as BenchResult));
   } else if (options.profile !== undefined) {
-    const report = await profile(findScenario(allScenarios(), options.profile), show);
+    const scenario = findScenario(allScenarios(), options.profile);
+    const report = await profile(scenario, placementOf(options), show);
     progress.end();
     console.log(report);
   } else {
@@ -89,13 +95,16 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
     throw new Error(`no scenario's id contains ${options.only!.join(" or ")}; --list prints the ids`);
   }
   const plan = options.quick ? QUICK : DEFAULT;
+  const placement = placementOf(options);
   const before = {
     date: new Date().toISOString(),
     command: process.argv.slice(2).join(" "),
     machine: describeMachine(),
+    placement: placement ?? null,
     versions: versions(await packagesOf(scenarios)),
   };
-  const slices = await measure(scenarios, { ...plan, rounds: options.rounds ?? plan.rounds }, show);
+  const rounds = options.rounds ?? plan.rounds;
+  const slices = await measure(scenarios, { ...plan, rounds, placement }, show);
   const idle =
     idleConnections === undefined ? [] : [await measureIdle("sluice", "unix", idleConnections, show)];
   return { ...before, ...makeRows(scenarios, slices), idle };
@@ -107,9 +116,19 @@ async function packagesOf(scenarios: readonly Scenario[]): Promise<string[]> {
   return implementations.flatMap(({ packageName }) => packageName ?? []);
 }
 
+function placementOf({ pin, cpus }: Options): Placement | undefined {
+  return pin ? (cpus ?? defaultPlacement()) : undefined;
+}
+
 function positiveInteger(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1)
     throw new InvalidArgumentError("It must be a whole number above 0.");
   return value;
+}
+
+function cpuPair(text: string): Placement {
+  const found = /^(\d+),(\d+)$/.exec(text);
+  if (found === null) throw new InvalidArgumentError("It must be two numbers, such as 0,1.");
+  return { serverCpu: Number(found[1]), clientCpu: Number(found[2]) };
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
 import { Endpoints } from "./endpoints.js";
+import type { Placement } from "./placement.js";
 import { scenarioId, type Scenario } from "./scenarios.js";
 
 const PROFILED_MS = 4000;
@@ -26,9 +27,14 @@ interface CpuProfile {
 }
 
 /** Run `scenario` under the profiler; returns tables of the functions with most self time, and where the profiles are. */
-export async function profile(scenario: Scenario, progress: (text: string) => void): Promise<string> {
+export async function profile(
+  scenario: Scenario,
+  placement: Placement | undefined,
+  progress: (text: string) => void,
+): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "sluice-profile-"));
   const options = {
+    placement,
     nodeOptions: ["--cpu-prof", `--cpu-prof-dir=${directory}`, `--cpu-prof-interval=${SAMPLE_INTERVAL_US}`],
   };
   progress(`starting ${scenario.implementation} on ${scenario.transport}`);

@@ -40,12 +40,15 @@ export function markdownReport(result: BenchResult): string {
   return [provenance(result), ...tables].join("\n");
 }
 
-function provenance({ command, date, machine, versions }: BenchResult): string {
+function provenance({ command, date, machine, placement, versions }: BenchResult): string {
   const packages = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return (
     [
       `\`npm run bench -- ${command}\`, begun ${date}.`,
       `${machine.cpus} CPUs (${machine.cpu}), ${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB, ${machine.kernel}; load average before: ${machine.loadAverage.toFixed(2)}.`,
+      placement === null
+        ? "Processes not pinned."
+        : `Servers pinned to CPU ${placement.serverCpu}, clients to CPU ${placement.clientCpu}.`,
       `${packages.join(", ")}.`,
     ].join("\n") + "\n"
   );

@@ -1,6 +1,7 @@
 /** What a run found: the content of the file that `--json` writes and `--markdown` reads. */
 import type { IdleResult } from "./idle.js";
 import type { Machine } from "./machine.js";
+import type { Placement } from "./placement.js";
 import { plain, scenarioId, type CallOption, type Kind, type Scenario } from "./scenarios.js";
 import { median, summarise, type Slice, type Summary } from "./statistics.js";
 
@@ -29,6 +30,8 @@ export interface BenchResult {
   /** What was typed after `npm run bench --`. */
   readonly command: string;
   readonly machine: Machine;
+  /** The CPUs that servers and clients were pinned to; null where the kernel chose. */
+  readonly placement: Placement | null;
   readonly versions: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
   readonly callOptions: readonly CallOptionRow[];

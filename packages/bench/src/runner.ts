@@ -1,5 +1,6 @@
 import { Endpoints } from "./endpoints.js";
 import type { Timing } from "./load.js";
+import type { Placement } from "./placement.js";
 import { scenarioId, type Scenario } from "./scenarios.js";
 import type { Slice } from "./statistics.js";
 
@@ -8,6 +9,8 @@ export interface Plan {
   /** Each scenario's load before the first round, thrown away: it is when code is compiled and buffers grow. */
   readonly warmUpMs: number;
   readonly timing: Timing;
+  /** Default: wherever the kernel likes. */
+  readonly placement?: Placement | undefined;
 }
 
 /**
@@ -27,9 +30,9 @@ export async function measure(
     for (const scenario of scenarios) {
       if (endpoints.has(key(scenario))) continue;
       progress(`starting ${scenario.implementation} on ${scenario.transport}`);
-      const opened = await Endpoints.open(scenario.implementation, scenario.transport);
+      const opened = await Endpoints.open(scenario.implementation, scenario.transport, plan);
       endpoints.set(key(scenario), opened);
-      await opened.addClient();
+      await opened.addClient(1, plan);
     }
     const slice = async (index: number, timing: Timing, round: string) => {
       const scenario = scenarios[index];

@@ -5,8 +5,10 @@
 import { answerDriver } from "./bench-process.js";
 import type { BenchServer } from "./implementation.js";
 import { loadImplementation } from "./implementations/index.js";
+import { takePlace } from "./placement.js";
 
 const [name, transport, directory] = process.argv.slice(2) as [string, string, string];
+takePlace("server");
 const implementation = await loadImplementation(name);
 
 if (process.connected) {

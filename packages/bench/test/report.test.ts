@@ -16,6 +16,7 @@ function resultOf(callsPerSecond: (scenario: Scenario) => number): BenchResult {
     date: "2026-01-02T03:04:05.000Z",
     command: "--quick",
     machine: { cpu: "abacus", cpus: 2, memoryBytes: 2 ** 33, kernel: "Linux 6", loadAverage: 0.5 },
+    placement: { serverCpu: 0, clientCpu: 1 },
     versions: { node: "20.0.0" },
     ...makeRows(scenarios, slices),
     idle: [

@@ -1,0 +1,43 @@
+/**
+ * Which CPU a process runs on. Left to the kernel, a pair of processes is now on one CPU, where a wake-up costs 2 us and
+ * the two take turns, now on two, where it costs 20 us: figures for one call in flight then differ by a factor of five from
+ * one slice to the next. So the benchmark pins servers to one CPU and clients to another, unless told not to.
+ */
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+
+export interface Placement {
+  readonly serverCpu: number;
+  readonly clientCpu: number;
+}
+
+/** The environment reaches the servers that a client starts, too. */
+const VARIABLES = { server: "SLUICE_BENCH_SERVER_CPU", client: "SLUICE_BENCH_CLIENT_CPU" };
+
+/** The first two CPUs that this process may use; none if it has but one. */
+export function defaultPlacement(): Placement | undefined {
+  const status = readFileSync("/proc/self/status", "utf8");
+  const list = /^Cpus_allowed_list:\s+(\S+)/m.exec(status)![1];
+  const cpus = list.split(",").flatMap((range) => {
+    const [first, last = first] = range.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
+  return cpus.length < 2 ? undefined : { serverCpu: cpus[0], clientCpu: cpus[1] };
+}
+
+export function environment(placement: Placement | undefined): Record<string, string> {
+  if (placement === undefined) return {};
+  return {
+    [VARIABLES.server]: String(placement.serverCpu),
+    [VARIABLES.client]: String(placement.clientCpu),
+  };
+}
+
+/** Move this process, all its threads, to where its environment says. */
+export function takePlace(role: keyof typeof VARIABLES): void {
+  const cpu = process.env[VARIABLES[role]];
+  if (cpu === undefined) return;
+  execFileSync("taskset", ["--all-tasks", "--cpu-list", "--pid", cpu, String(process.pid)], {
+    stdio: "pipe",
+  });
+}
