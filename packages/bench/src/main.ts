@@ -1,5 +1,5 @@
 /** `npm run bench -- OPTIONS`: see `--help`. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
 import { measureIdle } from "./idle.js";
 import { loadImplementation } from "./implementations/index.js";
@@ -35,6 +35,9 @@ interface Options {
 const QUICK: Plan = { rounds: 5, warmUpMs: 150, timing: { leadInMs: 20, sliceMs: 100 } };
 const DEFAULT: Plan = { rounds: 7, warmUpMs: 500, timing: { leadInMs: 30, sliceMs: 250 } };
 
+/** Above this, over the last minute, others want a CPU often enough to disturb what is timed. */
+const BUSY_LOAD_AVERAGE = 0.5;
+
 const command = new Command("npm run bench --")
   .description(
     "Measure Sluice and its peers: server and client in processes of their own, scenarios interleaved.",
@@ -63,15 +66,14 @@ try {
   await main(command.parse().opts<Options>());
 } catch (error) {
   progress.end();
-  console.error(error);
+  console.error(withCauses(error));
   process.exitCode = 1;
 }
 
 async function main(options: Options): Promise<void> {
   const show = (text: string) => progress.show(text);
   if (options.list) {
-    for (const scenario of options.quick ? quickScenarios() : allScenarios())
-      console.log(scenarioId(scenario));
+    console.log((options.quick ? quickScenarios() : allScenarios()).map(scenarioId).join("\n"));
   } else if (options.markdown !== undefined) {
     console.log(markdownReport(JSON.parse(readFileSync(options.markdown, "utf8")) as BenchResult));
   } else if (options.profile !== undefined) {
@@ -80,6 +82,8 @@ async function main(options: Options): Promise<void> {
     progress.end();
     console.log(report);
   } else {
+    // Better now than after minutes of measuring.
+    if (options.json !== undefined) closeSync(openSync(options.json, "a"));
     const result = await run(options, show);
     progress.end();
     console.log(terminalReport(result, process.stdout.isTTY && process.stdout.hasColors()));
@@ -96,10 +100,17 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
   }
   const plan = options.quick ? QUICK : DEFAULT;
   const placement = placementOf(options);
-  const before = {
+  const machine = describeMachine();
+  if (machine.loadAverage > BUSY_LOAD_AVERAGE) {
+    console.error(
+      `the machine is busy with something else (load average ${machine.loadAverage.toFixed(1)}): ` +
+        "figures will be low and unsteady, and ratios wrong",
+    );
+  }
+  const about = {
     date: new Date().toISOString(),
     command: process.argv.slice(2).join(" "),
-    machine: describeMachine(),
+    machine,
     placement: placement ?? null,
     versions: versions(await packagesOf(scenarios)),
   };
@@ -107,7 +118,7 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
   const slices = await measure(scenarios, { ...plan, rounds, placement }, show);
   const idle =
     idleConnections === undefined ? [] : [await measureIdle("sluice", "unix", idleConnections, show)];
-  return { ...before, ...makeRows(scenarios, slices), idle };
+  return { ...about, ...makeRows(scenarios, slices), idle };
 }
 
 async function packagesOf(scenarios: readonly Scenario[]): Promise<string[]> {
@@ -118,6 +129,12 @@ async function packagesOf(scenarios: readonly Scenario[]): Promise<string[]> {
 
 function placementOf({ pin, cpus }: Options): Placement | undefined {
   return pin ? (cpus ?? defaultPlacement()) : undefined;
+}
+
+/** Without stacks: an error here is about what was asked for, and one from a measured process brings its stack along. */
+function withCauses(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${withCauses(error.cause)}`;
 }
 
 function positiveInteger(text: string): number {

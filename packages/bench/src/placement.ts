@@ -1,7 +1,7 @@
 /**
- * Which CPU a process runs on. Left to the kernel, a pair of processes is now on one CPU, where a wake-up costs 2 us and
- * the two take turns, now on two, where it costs 20 us: figures for one call in flight then differ by a factor of five from
- * one slice to the next. So the benchmark pins servers to one CPU and clients to another, unless told not to.
+ * Which CPU a process runs on. Left to the kernel, a pair of processes is now on one CPU, where a wake-up costs about 2 us
+ * and the two take turns, now on two, where it costs 20 us or more: figures for one call in flight then differ several
+ * times over from one slice to the next. So servers are pinned to one CPU and clients to another, unless asked otherwise.
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
