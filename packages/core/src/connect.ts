@@ -1,7 +1,7 @@
 import { Channel, type ChannelOptions } from "./channel.js";
 import type { Clock } from "./clock.js";
 import { transportOf } from "./transports.js";
-import type { Transport, TransportOptions } from "./transport.js";
+import type { Connection, Transport, TransportOptions } from "./transport.js";
 
 /** Options of `connect`: the channel's, and those of the address's transport. */
 export type ConnectOptions = ChannelOptions & TransportOptions;
@@ -26,12 +26,17 @@ export async function connectWith(
     backoff: _b,
     ...rest
   } = options;
-  const channel = new Channel({
-    address,
-    options,
-    ...(clock === undefined ? {} : { clock }),
-    dial: (dialSignal) => transport.connect(address, { ...rest, signal: dialSignal }),
-  });
+  const dial = (dialSignal: AbortSignal): Promise<Connection> =>
+    transport.connect(address, { ...rest, signal: dialSignal });
+  const channel = new Channel({ address, options, dial, ...(clock === undefined ? {} : { clock }) });
   await channel.open(signal);
+  return channel;
+}
+
+/** A channel over a connection that this end has made otherwise, such as to a child process. Rejects as `connectWith`. */
+export async function connectOver(connection: Connection, options: ChannelOptions = {}): Promise<Channel> {
+  const dial = (): Promise<Connection> => Promise.resolve(connection);
+  const channel = new Channel({ address: connection.peer.address, options, dial });
+  await channel.open(options.signal);
   return channel;
 }

@@ -20,6 +20,6 @@ export type {
   EndpointOptions,
 } from "./channel.js";
 export { Server, type ServerEvents } from "./server.js";
-export { connectWith, type ConnectOptions } from "./connect.js";
+export { connectOver, connectWith, type ConnectOptions } from "./connect.js";
 export { transportOf } from "./transports.js";
 export { WIRE_VERSION } from "./wire.js";

@@ -1,11 +1,20 @@
 /** Sluice for Node.js: the core with every transport of @sluice/transports registered. */
-import { Server, connectWith, type Channel, type ConnectOptions, type EndpointOptions } from "@sluice/core";
+import type { ChildProcess } from "node:child_process";
+import {
+  Server,
+  connectOver,
+  connectWith,
+  type Channel,
+  type ChannelOptions,
+  type ConnectOptions,
+  type EndpointOptions,
+} from "@sluice/core";
 import { installPlatform } from "@sluice/core/protobuf";
-import { transports } from "@sluice/transports";
+import { spawn as spawnConnected, transports, type SpawnOptions as ProcessOptions } from "@sluice/transports";
 import { nodePlatform } from "./platform.js";
 
 export * from "@sluice/core";
-export { transports } from "@sluice/transports";
+export { transports, type AllowPeer } from "@sluice/transports";
 
 installPlatform(nodePlatform);
 
@@ -20,4 +29,43 @@ export function createServer(options: EndpointOptions = {}): Server {
  */
 export function connect(address: string, options: ConnectOptions = {}): Promise<Channel> {
   return connectWith(transports, address, options);
+}
+
+/** Options of `spawn`: those of the process, of its pipes (`over`), and of the channel. */
+export type SpawnOptions = ProcessOptions & Omit<ChannelOptions, "waitForReady" | "backoff">;
+
+/** A child process and the channel to it. */
+export interface Spawned {
+  /** Does not reconnect. Closing it does not end the process; a child that only serves it ends by itself then. */
+  readonly channel: Channel;
+  readonly process: ChildProcess;
+}
+
+/**
+ * Run a program and connect to it over real anonymous pipes (or its standard input and output, `over: "stdio:"`). The
+ * program must listen at `pipe:` (or `stdio:`). Rejects with an `RpcError` if it cannot be run, or ends or stays silent
+ * before it listens; the process is killed then.
+ */
+export async function spawn(
+  command: string,
+  args: readonly string[] = [],
+  options: SpawnOptions = {},
+): Promise<Spawned> {
+  const { limits, interceptors, keepalive, signal, ...processOptions } = options;
+  const { connection, process } = await spawnConnected(command, args, {
+    ...processOptions,
+    ...(signal && { signal }),
+  });
+  try {
+    const channel = await connectOver(connection, {
+      ...(limits && { limits }),
+      ...(interceptors && { interceptors }),
+      ...(keepalive !== undefined && { keepalive }),
+      ...(signal && { signal }),
+    });
+    return { channel, process };
+  } catch (error) {
+    process.kill("SIGKILL");
+    throw error;
+  }
 }
