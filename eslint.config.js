@@ -12,6 +12,16 @@ export default tseslint.config(
       // Handlers and transports are async by contract, whether or not an implementation has something to await.
       "@typescript-eslint/require-await": "off",
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      // Native methods are taken from their prototypes to be applied to memory of other types.
+      "@typescript-eslint/unbound-method": "off",
+      // Wire types come off the wire as numbers.
+      "@typescript-eslint/no-unsafe-enum-comparison": "off",
+      // An AbortSignal's reason may be anything.
+      "@typescript-eslint/prefer-promise-reject-errors": [
+        "error",
+        { allowThrowingAny: true, allowThrowingUnknown: true },
+      ],
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
       "@typescript-eslint/consistent-type-imports": "error",
     },
   },
