@@ -2,7 +2,7 @@
  * The file service at work on the repository's own files, over one transport after the other: every file is copied to
  * the server, listed, hashed, searched and copied back, and what comes back is compared with what was sent.
  */
-import { spawn as spawnProcess } from "node:child_process";
+import { type ChildProcess, spawn as spawnProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
@@ -129,13 +129,7 @@ async function work(
     const target = join(copies, path);
     await mkdir(dirname(target), { recursive: true });
     await timed(download(files, path, target));
-    checkEqual(
-      path,
-      createHash("sha256")
-        .update(await readFile(target))
-        .digest(),
-      sha256,
-    );
+    checkEqual(path, await hashOf(target), sha256);
   });
 }
 
@@ -150,18 +144,17 @@ async function open(
     await server.listen(address);
     return { channel: await connect(address), end: () => server.close() };
   }
+  const args = [serverProgram, address, folder];
   if (address === "pipe:" || address === "stdio:") {
-    const { channel, process: child } = await spawn(process.execPath, [serverProgram, address, folder], {
-      address,
+    const spawned = await spawn(process.execPath, args, {
+      over: address,
+      stdio: ["ignore", "inherit", "pipe"],
     });
-    return { channel, end: () => ended(child) };
+    await listening(spawned.process);
+    return { channel: spawned.channel, end: () => ended(spawned.process) };
   }
-  const child = spawnProcess(process.execPath, [serverProgram, address, folder], {
-    stdio: ["ignore", "inherit", "pipe"],
-  });
-  // The address that it prints has the port that the kernel chose.
-  const [line] = (await once(createInterface(child.stderr), "line")) as [string];
-  const channel = await connect(line.replace("listening at ", ""));
+  const child = spawnProcess(process.execPath, args, { stdio: ["ignore", "inherit", "pipe"] });
+  const channel = await connect(await listening(child));
   return {
     channel,
     end: () => {
@@ -171,17 +164,26 @@ async function open(
   };
 }
 
-async function ended(child: ReturnType<typeof spawnProcess>): Promise<void> {
+/** Where a server says that it listens, with the port that the kernel chose. What else it prints is passed on. */
+function listening(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const lines = createInterface(child.stderr!);
+    lines.on("line", (line) => {
+      if (line.startsWith("listening at ")) resolve(line.replace("listening at ", ""));
+      else console.error(line);
+    });
+    lines.on("close", () => reject(new Error("the server ended before it listened")));
+  });
+}
+
+async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
 }
 
 async function readOriginals(): Promise<Original[]> {
   const originals: Original[] = [];
   for await (const { path, size } of (await Root.open(repository)).walk("")) {
-    const sha256 = createHash("sha256")
-      .update(await readFile(join(repository, path)))
-      .digest();
-    originals.push({ path, size, sha256 });
+    originals.push({ path, size, sha256: await hashOf(join(repository, path)) });
   }
   return originals;
 }
@@ -201,6 +203,11 @@ async function forEach<T>(messages: AsyncIterable<T>, action: (message: T) => vo
 
 function checkEqual(path: string, actual: Uint8Array, expected: Buffer): void {
   if (!expected.equals(actual)) throw new Error(`${path} is not what was sent: its SHA-256 is another`);
+}
+
+async function hashOf(file: string): Promise<Buffer> {
+  const content = await readFile(file);
+  return createHash("sha256").update(content).digest();
 }
 
 function megabytes(bytes: number): string {
