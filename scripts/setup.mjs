@@ -4,7 +4,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { root, run, step } from "./step.mjs";
 
 const MIN_NODE = 20;
@@ -30,9 +30,7 @@ if (!addonBuilt()) {
         "have no peer credentials or abstract sockets. To build the addon: apt-get install g++ make python3",
     );
   } else {
-    await step("build the native addon", () =>
-      run("npm", ["run", "build", "-w", "native", "--if-present"], { env: headers() }),
-    );
+    await step("build the native addon", () => run("npm", ["run", "build", "-w", "native"]));
   }
 }
 
@@ -55,7 +53,7 @@ function addonBuilt() {
   const native = join(root, "native");
   const built = newest(join(native, "build/Release"), (name) => name.endsWith(".node"));
   const sources = Math.max(
-    newest(join(native, "src")),
+    newest(join(native, "src"), (name) => !name.endsWith(".ts")),
     newest(native, (name) => name === "binding.gyp"),
   );
   return built > 0 && built >= sources;
@@ -75,10 +73,4 @@ function newest(directory, matches = () => true) {
 function missingTools() {
   const tools = [process.env.CXX ?? "g++", "make", process.env.PYTHON ?? "python3"];
   return tools.filter((tool) => spawnSync(tool, ["--version"], { stdio: "ignore" }).status !== 0);
-}
-
-/** node-gyp downloads Node's headers unless it is told where they already are. */
-function headers() {
-  const prefix = dirname(dirname(process.execPath));
-  return existsSync(join(prefix, "include/node/node_api.h")) ? { npm_config_nodedir: prefix } : {};
 }
