@@ -8,6 +8,8 @@ import { RpcError } from "./error.js";
 import type { Limits } from "./limits.js";
 import type { Metadata } from "./metadata.js";
 import { MessageReader, MessageWriter } from "./protobuf/index.js";
+import { platform } from "./protobuf/platform.js";
+import { recycle } from "./protobuf/writer.js";
 import { Status } from "./status.js";
 import type { Ending, Stream } from "./stream.js";
 import type { TimerWheel } from "./timer-wheel.js";
@@ -671,7 +673,7 @@ export class Session implements ConnectionHandler {
     const size = stream.partialAdmitted
       ? stream.partialTotal
       : Math.max(length, Math.min(stream.partialTotal, this.limits.streamWindowBytes));
-    const grown = new Uint8Array(size);
+    const grown = platform.allocate(size);
     if (bytes !== undefined) grown.set(bytes.subarray(0, stream.partialLength));
     return (stream.partial = grown);
   }
@@ -1303,6 +1305,7 @@ export class Session implements ConnectionHandler {
       finished = stream.outPosition === stream.outEnd;
       if (!finished) flags |= Flag.MORE;
       else {
+        recycle(stream.out);
         stream.out = undefined;
         if (stream.outStarted) {
           stream.outStarted = false;

@@ -35,6 +35,11 @@ export const nodePlatform: Platform = {
           }
           return text;
         },
+  allocate(bytes) {
+    // Without the zeroes that `new Uint8Array` writes, and plain: a Buffer's `slice` copies nothing.
+    const { buffer, byteOffset } = Buffer.allocUnsafeSlow(bytes);
+    return new Uint8Array(buffer, byteOffset, bytes);
+  },
   allocatePool(bytes) {
     const pool = new Uint8Array(bytes);
     markAsUntransferable(pool.buffer);

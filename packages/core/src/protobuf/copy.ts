@@ -16,7 +16,7 @@ let used = 0;
 export function copy(memory: Uint8Array, start: number, end: number): Uint8Array {
   const length = end - start;
   if (length <= ON_HEAP_BYTES) return memory.slice(start, end);
-  const result = length <= POOLED_BYTES ? allocatePooled(length) : new Uint8Array(length);
+  const result = length <= POOLED_BYTES ? allocatePooled(length) : platform.allocate(length);
   result.set(memory.subarray(start, end));
   return result;
 }

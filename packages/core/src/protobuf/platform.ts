@@ -7,6 +7,8 @@ export interface Platform {
   encodeUtf8(text: string, memory: Uint8Array, start: number, end: number): number;
   /** The text of `memory[start..end)`. A byte-order mark is text. Throws when the bytes are not valid UTF-8. */
   decodeUtf8(memory: Uint8Array, start: number, end: number): string;
+  /** Memory of its own, whose content is undefined: it will be written before it is read. */
+  allocate(bytes: number): Uint8Array;
   /**
    * Memory for the bytes fields of many messages, which share it. It must not be possible to transfer it, by which the
    * owner of one field would take away all others. A platform that cannot promise that leaves this out; then each field
@@ -36,6 +38,7 @@ export const portablePlatform: Platform = {
   decodeUtf8(memory, start, end) {
     return decoder.decode(memory.subarray(start, end));
   },
+  allocate: (bytes) => new Uint8Array(bytes),
 };
 
 /** What writers and readers use. */

@@ -74,7 +74,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
       result = this.scratch.subarray(0, length) as Uint8Array<ArrayBuffer>;
       this.scratch = EMPTY;
     } else {
-      result = new Uint8Array(length);
+      result = platform.allocate(length) as Uint8Array<ArrayBuffer>;
       result.set(this.memory.subarray(this.start, this.position));
     }
     this.release();
@@ -313,7 +313,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
     const written = this.position - this.start;
     const target = this.scratch;
     if (written + size > target.length) {
-      this.scratch = new Uint8Array(Math.max(SCRATCH_BYTES, target.length * 2, written + size));
+      this.scratch = allocateScratch(Math.max(SCRATCH_BYTES, target.length * 2, written + size));
     }
     // Range and scratch may only be the same memory when scratch had to be replaced.
     this.scratch.set(this.memory.subarray(this.start, this.position + ahead));
@@ -324,6 +324,32 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
     this.overflowed = true;
     return this;
   }
+}
+
+/** Large scratch that was handed over by `detach` and has come back; large memory is expensive to get anew. */
+const spares: Uint8Array[] = [];
+let spareBytes = 0;
+const MAX_SPARE_BYTES = 4 * 1024 * 1024;
+const LEAST_SPARE_BYTES = 16 * 1024;
+
+function allocateScratch(bytes: number): Uint8Array {
+  for (let i = spares.length - 1; i >= 0; i--) {
+    const spare = spares[i]!;
+    if (spare.length < bytes || spare.length > 4 * bytes) continue;
+    spares[i] = spares[spares.length - 1]!;
+    spares.pop();
+    spareBytes -= spare.length;
+    return spare;
+  }
+  return platform.allocate(bytes);
+}
+
+/** Give back what `detach` returned, if nobody else has seen it and nobody will use it again. */
+export function recycle(result: Uint8Array): void {
+  const size = result.buffer.byteLength;
+  if (size < LEAST_SPARE_BYTES || spareBytes + size > MAX_SPARE_BYTES) return;
+  spares.push(new Uint8Array(result.buffer));
+  spareBytes += size;
 }
 
 function varintSize(value: number): number {
