@@ -21,7 +21,7 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** unix comes last: the call options are compared with it, and what is compared should be measured close together. */
-const SLUICE_TRANSPORTS = ["memory", "tcp", "unix"];
+const SLUICE_TRANSPORTS = ["memory", "pipe", "stdio", "tcp", "unix"];
 const CALL_OPTIONS: readonly CallOption[] = ["deadline", "metadata", "signal"];
 
 /** Such as `sluice/unix/unary/64/1`: what `--only` and `--profile` select by. */

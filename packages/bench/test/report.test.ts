@@ -61,11 +61,11 @@ describe("results", () => {
   });
 
   it("meet the goals, or not, by their figures", () => {
-    expect(bars(fast)).to.have.lengthOf(11);
+    expect(bars(fast)).to.have.lengthOf(12);
     for (const { met, what } of bars(fast)) expect(met, what).to.be.true;
     const slow = resultOf(({ option }) => (option === undefined ? 1000 : 800));
     const judged = bars(slow).filter(({ what }) => !what.includes("idle") && !what.includes("node:net"));
-    expect(judged).to.have.lengthOf(8);
+    expect(judged).to.have.lengthOf(9);
     for (const { met, what } of judged) expect(met, what).to.be.false;
     expect(bars(slow)[0]).to.include({ goal: "at least 50x", measured: "1.0x" });
   });

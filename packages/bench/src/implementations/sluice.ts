@@ -1,13 +1,18 @@
 import { join } from "node:path";
-import { connect, createServer, type Channel, type Server } from "@sluice/node";
+import { fileURLToPath } from "node:url";
+import { connect, createServer, spawn, type Channel, type Server } from "@sluice/node";
 import { BenchDefinition } from "../gen/echo.js";
 import { streamBodies, type BenchClient, type EchoCall, type Implementation } from "../implementation.js";
+
+const SERVER_SCRIPT = fileURLToPath(new URL("../server-process.js", import.meta.url));
 
 export const sluice: Implementation = {
   name: "sluice",
   packageName: "@sluice/node",
   transports: {
     memory: "by client",
+    pipe: "by client",
+    stdio: "by client",
     unix: "own process",
     tcp: "own process",
   },
@@ -26,6 +31,13 @@ export const sluice: Implementation = {
         const channel = await connect(listener.address);
         return benchClient(channel, () => server.close());
       }
+      case "pipe":
+      case "stdio": {
+        // This process's own flags too, so that a profile covers the child.
+        const command = [...process.execArgv, SERVER_SCRIPT, "sluice", transport, address];
+        const { channel } = await spawn(process.execPath, command, { over: `${transport}:` });
+        return benchClient(channel);
+      }
       default:
         return benchClient(await connect(address));
     }
@@ -36,6 +48,9 @@ function listenAddress(transport: string, directory: string): string {
   switch (transport) {
     case "memory":
       return "memory:bench";
+    case "pipe":
+    case "stdio":
+      return `${transport}:`;
     case "unix":
       return `unix:${join(directory, "sluice.sock")}`;
     case "tcp":
