@@ -119,5 +119,6 @@ async function reply(work: () => Promise<unknown>): Promise<void> {
   } catch (error) {
     answer = { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
   }
-  process.send!(answer);
+  // Without a driver there is nobody to tell.
+  if (process.connected) process.send!(answer);
 }

@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BenchProcess, type StartOptions } from "./bench-process.js";
@@ -17,6 +18,7 @@ export class Endpoints {
   readonly #transport: string;
   readonly #directory: string;
   readonly #clients: BenchProcess[] = [];
+  readonly #removeDirectory = () => rmSync(this.#directory, { recursive: true, force: true });
   #address: string;
   #server: BenchProcess | undefined;
 
@@ -25,6 +27,8 @@ export class Endpoints {
     this.#transport = transport;
     this.#directory = directory;
     this.#address = directory;
+    // The processes end by themselves when this one does; the directory would stay.
+    process.once("exit", this.#removeDirectory);
   }
 
   /** Start the server, unless the client will bring it. */
@@ -49,9 +53,9 @@ export class Endpoints {
   /** Start a process that holds `connections` to the server. */
   async addClient(connections = 1, options: StartOptions = {}): Promise<BenchProcess> {
     const args = [this.#name, this.#transport, this.#address, String(connections)];
-    const { process } = await BenchProcess.start<void>("./client-process.js", args, options);
-    this.#clients.push(process);
-    return process;
+    const { process: client } = await BenchProcess.start<void>("./client-process.js", args, options);
+    this.#clients.push(client);
+    return client;
   }
 
   /** Time one slice with the first client. */
@@ -70,13 +74,14 @@ export class Endpoints {
   async close(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.stop()));
     await this.#server?.stop();
-    await rm(this.#directory, { recursive: true, force: true });
+    process.removeListener("exit", this.#removeDirectory);
+    this.#removeDirectory();
   }
 
   async #startServer(options: StartOptions): Promise<void> {
     const args = [this.#name, this.#transport, this.#directory];
-    const { process, value } = await BenchProcess.start<string>("./server-process.js", args, options);
-    this.#server = process;
+    const { process: server, value } = await BenchProcess.start<string>("./server-process.js", args, options);
+    this.#server = server;
     this.#address = value;
   }
 }

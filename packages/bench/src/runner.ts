@@ -5,7 +5,10 @@ import { scenarioId, type Scenario } from "./scenarios.js";
 import type { Slice } from "./statistics.js";
 
 export interface Plan {
+  /** How many, unless time runs out. */
   readonly rounds: number;
+  /** No further round is begun that would, if it took as long as the last, end later than this after the start. */
+  readonly budgetMs?: number;
   /** Each scenario's load before the first round, thrown away: it is when code is compiled and buffers grow. */
   readonly warmUpMs: number;
   readonly timing: Timing;
@@ -23,6 +26,7 @@ export async function measure(
   plan: Plan,
   progress: (text: string) => void,
 ): Promise<Slice[][]> {
+  const deadline = performance.now() + (plan.budgetMs ?? Infinity);
   const endpoints = new Map<string, Endpoints>();
   const key = ({ implementation, transport }: Scenario) => `${implementation} ${transport}`;
   const slices: Slice[][] = scenarios.map(() => []);
@@ -47,11 +51,14 @@ export async function measure(
       await slice(index, { leadInMs: 0, sliceMs: plan.warmUpMs }, "warming up");
     }
     for (let round = 0; round < plan.rounds; round++) {
+      const began = performance.now();
       const order = [...scenarios.keys()];
       if (round % 2 === 1) order.reverse();
       for (const index of order) {
         slices[index].push(await slice(index, plan.timing, `round ${round + 1} of ${plan.rounds}`));
       }
+      const now = performance.now();
+      if (now + (now - began) > deadline) break;
     }
     return slices;
   } finally {
