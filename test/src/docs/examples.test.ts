@@ -21,7 +21,7 @@ const execute = promisify(execFile);
 const RUN_TIMEOUT_MS = 60_000;
 
 describe("the examples", function () {
-  this.timeout(2 * RUN_TIMEOUT_MS);
+  this.timeout(4 * RUN_TIMEOUT_MS);
 
   let scratch: string;
   const servers: ChildProcess[] = [];

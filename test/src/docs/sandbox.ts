@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 /** The repository's root. */
 export const repository = fileURLToPath(new URL("../../..", import.meta.url));
 
-const RUN_TIMEOUT_MS = 60_000;
+const RUN_TIMEOUT_MS = 120_000;
 
 const TSCONFIG = {
   compilerOptions: {
@@ -51,7 +51,11 @@ export class Sandbox {
     return new Promise((resolve, reject) => {
       const shell = spawn("bash", ["-euo", "pipefail", "-c", script], {
         cwd: this.path,
-        env: { ...process.env, PATH: `${join(this.path, "bin")}${delimiter}${process.env["PATH"]}` },
+        env: {
+          ...process.env,
+          npm_config_offline: "true",
+          PATH: `${join(this.path, "bin")}${delimiter}${process.env["PATH"]}`,
+        },
         stdio: ["ignore", "pipe", "pipe"],
         detached: true, // a process group of its own, so that all of it can be ended
       });

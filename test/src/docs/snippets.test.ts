@@ -4,7 +4,7 @@ import { expect } from "chai";
 import { type Block, blocks } from "./page.js";
 import { repository, Sandbox } from "./sandbox.js";
 
-const PAGE_TIMEOUT_MS = 180_000;
+const PAGE_TIMEOUT_MS = 300_000;
 
 const pages = [
   "README.md",

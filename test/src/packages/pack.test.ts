@@ -34,8 +34,7 @@ const TOOLS = [
   "dirname",
   "basename",
   "uname",
-  "sed",
-];
+  "sed", "flock"];
 
 interface Manifest {
   readonly name: string;
