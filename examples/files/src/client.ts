@@ -12,9 +12,9 @@ const program = new Command("files")
 program
   .command("list [folder]")
   .description("sizes and paths of the files below a folder")
-  .action((folder = "") =>
+  .action((folder: string | undefined) =>
     withFiles(async (files) => {
-      for await (const { path, size } of files.list({ path: folder }))
+      for await (const { path, size } of files.list({ path: folder ?? "" }))
         console.log(`${String(size).padStart(12)}  ${path}`);
     }),
   );
@@ -44,7 +44,7 @@ program
 program
   .command("get <path> [target]")
   .description("copy a file from the server")
-  .action((path: string, target = basename(path)) =>
+  .action((path: string, target: string = basename(path)) =>
     withFiles(async (files) => {
       await withBar((progress) => download(files, path, target, progress));
     }),
@@ -53,7 +53,7 @@ program
 program
   .command("put <source> [path]")
   .description("copy a file to the server")
-  .action((source: string, path = basename(source)) =>
+  .action((source: string, path: string = basename(source)) =>
     withFiles(async (files) => {
       await withBar((progress) => upload(files, source, path, progress));
     }),

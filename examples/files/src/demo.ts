@@ -75,7 +75,7 @@ async function measure(address: string, originals: readonly Original[]): Promise
   await end();
 
   latencies.sort((a, b) => a - b);
-  const percentile = (p: number) => latencies[Math.ceil((latencies.length * p) / 100) - 1]!.toFixed(2);
+  const percentile = (p: number) => latencies[Math.ceil((latencies.length * p) / 100) - 1].toFixed(2);
   const bytes = 2 * ROUNDS * originals.reduce((sum, { size }) => sum + size, 0);
   return [
     scheme,

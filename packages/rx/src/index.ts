@@ -40,7 +40,7 @@ export function rxClient<S extends ServiceDefinition>(
 ): RxClient<S> {
   const client = channel.client(definition) as Record<string, Call>;
   const methods = Object.entries(definition.methods).map(([name, { responseStream }]) => {
-    const call = client[name]!;
+    const call = client[name];
     return [
       name,
       (request: unknown, options?: CallOptions) => observe(call, responseStream, request, options),

@@ -34,7 +34,9 @@ const TOOLS = [
   "dirname",
   "basename",
   "uname",
-  "sed", "flock"];
+  "sed",
+  "flock",
+];
 
 interface Manifest {
   readonly name: string;
