@@ -10,7 +10,8 @@ export interface Clock {
 export interface Timer {
   /** Forget the timer. Harmless when it has fired. */
   cancel(): void;
-  /** Let the process end although the timer is pending, where the platform knows such a thing. */
+  /** Whether the timer keeps the process alive while it is pending (it does until `unref`), where there is such a thing. */
+  ref(): void;
   unref(): void;
 }
 
@@ -22,9 +23,12 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   setTimer(callback, delayMs) {
     const handle: unknown = setTimeout(callback, Math.min(delayMs, MAX_DELAY_MS));
+    // A number in browsers, an object in Node.
+    const { ref, unref } = handle as { ref?: () => void; unref?: () => void };
     return {
       cancel: () => clearTimeout(handle as number),
-      unref: () => (handle as { unref?: () => void }).unref?.(),
+      ref: () => ref?.call(handle),
+      unref: () => unref?.call(handle),
     };
   },
 };

@@ -101,6 +101,20 @@ export interface SessionOptions {
   readonly answersPing?: boolean;
 }
 
+/** What a session holds. */
+export interface SessionUsage {
+  readonly localStreams: number;
+  readonly remoteStreams: number;
+  readonly handlers: number;
+  /** Cost of messages received whole and not consumed: what the peer's connection window lacks. */
+  readonly unreturnedBytes: number;
+  /** Messages received in part, and what they take of the reassembly budget. */
+  readonly partialMessages: number;
+  readonly partialBytes: number;
+  /** What messages sent in part take of the peer's. */
+  readonly sentPartialBytes: number;
+}
+
 const enum State {
   Handshaking,
   Ready,
@@ -274,6 +288,19 @@ export class Session implements ConnectionHandler {
   /** Calls in flight that the peer made. */
   get remoteStreams(): number {
     return this.#remoteCount;
+  }
+
+  /** What the session holds at the moment, for inspection: all zero once every call is over and consumed. */
+  get usage(): SessionUsage {
+    return {
+      localStreams: this.localStreams,
+      remoteStreams: this.#remoteCount,
+      handlers: this.handlers,
+      unreturnedBytes: this.limits.connectionWindowBytes - this.#receiveWindow - this.#creditOwed,
+      partialMessages: this.#partials.length,
+      partialBytes: this.#partialAdmitted,
+      sentPartialBytes: this.#outPartial,
+    };
   }
 
   // ------------------------------------------------------------------------------------------------ Sending
