@@ -140,6 +140,12 @@ const GUESSED_MESSAGE_BYTES = 512;
 /** Fragments shorter than this are not worth a frame, unless they are the last. */
 const LEAST_FRAGMENT_BYTES = 4096;
 const MAX_WINDOW_BYTES = 0x7fff_ffff;
+/** An OPEN without its metadata and message: header, name, timeout, and the lengths of metadata and message. */
+const OPEN_PARTS_BYTES = FRAME_HEADER_BYTES + 2 + MAX_METHOD_NAME_BYTES + 4 + 2 + 4;
+/** An END without its text, details, metadata and message: header, and the lengths of all but the message. */
+const END_PARTS_BYTES = FRAME_HEADER_BYTES + 2 + 2 + 2;
+/** The longest status message while the peer has not said what it takes. */
+const LEAST_TEXT_BYTES = 512;
 /** Free writers: one for each nested encoding that there has been (a getter of a message that makes a call). */
 const writers: MessageWriter[] = [];
 /** Decoding never nests: no user code runs in it. */
@@ -179,6 +185,8 @@ export class Session implements ConnectionHandler {
   #maxWholeBytes = 0;
   /** The largest metadata block that may be sent. */
   #maxMetadataBytes = 0;
+  /** The longest status message that may be sent. */
+  #maxTextBytes = LEAST_TEXT_BYTES;
 
   // Streams by slot, and the last id that each slot had.
   #local: (Stream | undefined)[] = NO_STREAMS as (Stream | undefined)[];
@@ -518,12 +526,13 @@ export class Session implements ConnectionHandler {
       hello.streamWindowBytes >>> 1,
       hello.connectionWindowBytes >>> 1,
     );
-    // Metadata travels whole: it must fit one frame and half of each window, beside a method's name and a status text.
+    // What cannot be cut into fragments must fit such a frame: in an OPEN the metadata, beside a method's name; in an END
+    // the metadata and a status text.
+    this.#maxTextBytes = Math.min(MAX_TEXT_BYTES, this.#maxWholeBytes >>> 2);
     this.#maxMetadataBytes = Math.min(
       hello.maxMetadataBytes,
-      Math.max(0, this.#maxFrameBytes - MAX_TEXT_BYTES - 1024),
-      hello.streamWindowBytes >>> 1,
-      hello.connectionWindowBytes >>> 1,
+      this.#maxWholeBytes - OPEN_PARTS_BYTES,
+      this.#maxWholeBytes - END_PARTS_BYTES - this.#maxTextBytes,
     );
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -1203,7 +1212,7 @@ export class Session implements ConnectionHandler {
     } else if (stream.ending !== undefined) {
       const ending = stream.ending;
       if (ending.text !== "") {
-        text = encodeText(ending.text);
+        text = encodeText(ending.text, this.#maxTextBytes);
         head += 2 + text.length;
       }
       if (ending.details.length > 0) {
@@ -1229,7 +1238,8 @@ export class Session implements ConnectionHandler {
         head = FRAME_HEADER_BYTES;
       }
       size = head + rest;
-      if (stream.outStarted || size > most) {
+      const limit = Math.min(this.#maxFrameBytes, window);
+      if (stream.outStarted || (size > most && size > limit)) {
         fragmented = true;
         if (!stream.outStarted) {
           if (this.#outPartial > 0 && this.#outPartial + stream.outTotal > this.#peer!.reassemblyBytes) {
@@ -1240,7 +1250,7 @@ export class Session implements ConnectionHandler {
         }
         const least = Math.min(head + rest, head + LEAST_FRAGMENT_BYTES, most);
         if (window < least) return this.#starve(stream, least);
-        size = Math.min(head + rest, this.#maxFrameBytes, window);
+        size = Math.min(head + rest, limit);
       } else if (window < size) return this.#starve(stream, size);
     } else if (codec !== undefined) {
       if (window < head + GUESSED_MESSAGE_BYTES) {
@@ -1456,7 +1466,7 @@ export class Session implements ConnectionHandler {
 
   #sendStreamControl(stream: Stream): boolean {
     if (stream.resetPending) {
-      const text = encodeText(stream.resetText);
+      const text = encodeText(stream.resetText, this.#maxTextBytes);
       const bytes = FRAME_HEADER_BYTES + (text.length === 0 ? 0 : 2 + text.length);
       if (!this.connection.reserve(bytes)) return false;
       const { memory, rangeStart } = this.connection;
@@ -1495,7 +1505,7 @@ export class Session implements ConnectionHandler {
   }
 
   #writeGoaway(): boolean {
-    const text = encodeText(this.#goawayText);
+    const text = encodeText(this.#goawayText, this.#maxTextBytes);
     const payload = new Uint8Array(4 + text.length);
     writeU32(payload, 0, this.#accepted);
     payload.set(text, 4);

@@ -53,7 +53,7 @@ export const Flag = {
 export const MAX_METHOD_NAME_BYTES = 512;
 /** The most method numbers that each side of a connection may assign. */
 export const MAX_METHODS = 4096;
-/** The longest status message sent, in bytes of UTF-8; longer ones are cut. */
+/** The longest status message sent, in bytes of UTF-8, where windows are not small; longer ones are cut. */
 export const MAX_TEXT_BYTES = 4096;
 /** The most slots that each side of a connection may use: 16 bits of a stream id. */
 export const MAX_SLOTS = 0x10000;
@@ -240,9 +240,9 @@ export function readAscii(memory: Uint8Array, start: number, end: number): strin
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** A status message as bytes, cut at a character's edge to at most `MAX_TEXT_BYTES`. */
-export function encodeText(text: string): Uint8Array {
-  const bytes = new Uint8Array(Math.min(MAX_TEXT_BYTES, text.length * 3));
+/** A status message as bytes, cut at a character's edge to at most `maxBytes`. */
+export function encodeText(text: string, maxBytes: number): Uint8Array {
+  const bytes = new Uint8Array(Math.min(maxBytes, text.length * 3));
   return bytes.subarray(0, encoder.encodeInto(text, bytes).written);
 }
 

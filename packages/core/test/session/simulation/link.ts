@@ -28,14 +28,14 @@ export interface Frame {
   readonly payload: Uint8Array;
 }
 
-/** What memory holds before and after it is lent: nobody may rely on it. */
+/** What memory holds while it is not lent: nobody may rely on it. */
 const POISON = 0xa5;
 
 /** One end of a simulated link. Checks that its user keeps the transport contract; breaches throw. */
 export class SimulatedConnection implements Connection {
   readonly traits: Traits;
   readonly peer: Peer = { address: "sim:link" };
-  memory = new Uint8Array(0);
+  readonly memory: Uint8Array;
   rangeStart = 0;
   rangeEnd = 0;
 
@@ -64,6 +64,7 @@ export class SimulatedConnection implements Connection {
     this.traits = { maxFrameBytes, peerDeath, reconnectable };
     this.#capacityBytes = Math.max(options.capacityBytes ?? 64 << 10, maxFrameBytes);
     this.#backPressure = options.backPressure ?? 0;
+    this.memory = new Uint8Array(maxFrameBytes + 32).fill(POISON);
   }
 
   start(handler: ConnectionHandler): void {
@@ -85,7 +86,6 @@ export class SimulatedConnection implements Connection {
     const size = this.#random.integer(min, Math.min(room, this.traits.maxFrameBytes));
     this.rangeStart = this.#random.integer(0, 16);
     this.rangeEnd = this.rangeStart + size;
-    this.memory = new Uint8Array(this.rangeEnd + this.#random.integer(0, 16)).fill(POISON);
     this.#reserved = true;
     return true;
   }
@@ -97,6 +97,7 @@ export class SimulatedConnection implements Connection {
     }
     if (this.#closed) return;
     const frame = this.memory.slice(this.rangeStart, this.rangeStart + used);
+    this.memory.fill(POISON, this.rangeStart, this.rangeEnd);
     this.#queue.push(frame);
     this.#queuedBytes += used;
     this.onCommit?.(frameOf(frame));
@@ -104,6 +105,7 @@ export class SimulatedConnection implements Connection {
 
   cancel(): void {
     this.#endReservation();
+    this.memory.fill(POISON, this.rangeStart, this.rangeEnd);
   }
 
   #endReservation(): void {
