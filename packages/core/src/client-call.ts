@@ -134,10 +134,12 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         this.#pump = new MessagePump(source, this);
         session.open(this, undefined, undefined, false);
       }
-      // Encoding may have run user code that ended the session.
+      // Encoding may have run user code that ended the session, or cancelled.
       if (this.#settled) return;
       if (opening.expireAt !== undefined) session.wheel.add(this, opening.expireAt);
       if (options.signal !== undefined || options.parent !== undefined) {
+        const reason = alreadyCancelled(options);
+        if (reason !== undefined) return this.onCancelled(reason);
         this.#links = listenForCancel(options, this);
       }
     } catch (error) {
@@ -162,10 +164,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   }
 
   onSourceError(error: unknown): void {
-    if (this.#settled) return;
-    const failure = RpcError.from(error, Status.CANCELLED);
-    this.session.reset(this, Status.CANCELLED, failure.message);
-    this.#fail(failure);
+    this.reject(RpcError.from(error, Status.CANCELLED));
   }
 
   override onSendable(): void {
@@ -186,19 +185,13 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
     if (this.#settled) return;
     if (!this.receivedHeaders) this.report(this.#options.onHeader, new Metadata());
     this.report(this.#options.onTrailer, ending.trailers ?? new Metadata());
-    this.#settle();
-    if (ending.code === Status.OK) this.succeed();
-    else {
-      const { details, trailers: metadata } = ending;
-      this.fail(
-        new RpcError(ending.code, ending.text, {
-          details,
-          mayHaveRun: true,
-          ...(metadata === undefined ? {} : { metadata }),
-        }),
-        true,
-      );
+    if (this.#settled) return; // a callback threw
+    const { code, text, details, trailers: metadata } = ending;
+    if (code !== Status.OK) {
+      return this.#fail(new RpcError(code, text, { details, metadata, mayHaveRun: true }), true);
     }
+    this.#settle();
+    this.succeed();
   }
 
   override onFailure(code: Status, text: string, mayHaveRun: boolean, cause?: unknown): void {
@@ -206,16 +199,17 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   }
 
   override onDeadline(): void {
-    const mayHaveRun = this.opening === undefined;
-    this.session.reset(this, Status.DEADLINE_EXCEEDED, "");
-    this.#fail(deadlineError(mayHaveRun));
+    const error = deadlineError(this.mayHaveRun);
+    this.session.reset(this, error.code, "");
+    this.#fail(error);
   }
 
   onCancelled(reason: CancelReason): void {
     if (this.#settled) return;
-    const mayHaveRun = this.opening === undefined;
-    this.session.reset(this, reason.code, "");
-    this.#fail(new RpcError(reason.code, reason.text, { mayHaveRun, cause: reason.cause }));
+    const { code, text, cause } = reason;
+    const error = new RpcError(code, text, { cause, mayHaveRun: this.mayHaveRun });
+    this.session.reset(this, code, "");
+    this.#fail(error);
   }
 
   /** Cancel the call because its consumer wants no more of it. */
@@ -228,10 +222,22 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   /** `afterMessages`: messages that have arrived come before the error. */
   protected abstract fail(error: RpcError, afterMessages: boolean): void;
 
-  /** End the call with an error of this side. */
+  /** Whether the peer may have heard of the call. */
+  protected get mayHaveRun(): boolean {
+    return this.ordinal > 0;
+  }
+
+  /** End the call with an error of this side. Harmless when it is over. */
   protected reject(error: RpcError): void {
-    this.session.reset(this, error.code, error.message);
-    this.#fail(error);
+    if (this.#settled) return;
+    const { code, message, details, metadata } = error;
+    const { mayHaveRun } = this;
+    this.session.reset(this, code, message);
+    this.#fail(
+      mayHaveRun === error.mayHaveRun
+        ? error
+        : new RpcError(code, message, { details, metadata, mayHaveRun, cause: error }),
+    );
   }
 
   #fail(error: RpcError, afterMessages = false): void {
@@ -284,7 +290,7 @@ export class SingleResponseCall extends ClientCall {
   override onMessage(message: unknown, cost: number): void {
     this.session.consume(this, cost);
     if (this.#responded) {
-      this.reject(new RpcError(Status.INTERNAL, "the peer sent a second response", { mayHaveRun: true }));
+      this.reject(new RpcError(Status.INTERNAL, "the peer sent a second response"));
     } else {
       this.#responded = true;
       this.#response = message;

@@ -11,7 +11,7 @@ export interface ErrorDetail {
 
 export interface RpcErrorOptions {
   readonly details?: readonly ErrorDetail[];
-  readonly metadata?: Metadata;
+  readonly metadata?: Metadata | undefined;
   readonly mayHaveRun?: boolean;
   readonly cause?: unknown;
 }

@@ -51,7 +51,7 @@ describe("a session with small windows and frames", () => {
         await simulation.run(1000);
         await call;
       }
-      expect(largest).to.be.above(windowBytes / 5);
+      expect(largest).to.be.above(windowBytes / 6);
     }
   });
 
