@@ -6,25 +6,11 @@ import type { Subject } from "./subject.js";
 
 /** What one test opened, so that all of it is closed and checked after the test. */
 export class Fixture {
-  readonly subject: Subject;
-  readonly options: TransportOptions;
-  #listeners: Listener[] = [];
+  readonly #makePair: () => Promise<[Connection, Connection]>;
   #endpoints: Endpoint[] = [];
 
-  constructor(subject: Subject) {
-    this.subject = subject;
-    this.options = subject.options ?? {};
-  }
-
-  async listen(accept: (connection: Connection) => void, address?: string): Promise<Listener> {
-    const { transport } = this.subject;
-    const listener = await transport.listen(address ?? (await this.subject.address()), accept, this.options);
-    this.#listeners.push(listener);
-    return listener;
-  }
-
-  connect(address: string, options: TransportOptions = {}): Promise<Connection> {
-    return this.subject.transport.connect(address, { ...this.options, ...options });
+  constructor(makePair: () => Promise<[Connection, Connection]>) {
+    this.#makePair = makePair;
   }
 
   endpoint(connection: Connection): Endpoint {
@@ -33,21 +19,53 @@ export class Fixture {
     return endpoint;
   }
 
-  /** Connects to a listener of this fixture: the connecting end, and the accepted one; neither is started. */
-  async pairAt(site: Site): Promise<[Endpoint, Endpoint]> {
-    const accepted = site.next();
-    const near = this.endpoint(await this.connect(site.listener.address));
-    return [near, this.endpoint(await accepted)];
-  }
-
-  /** A new connection at an address of its own: the connecting end, and the accepted one; neither is started. */
+  /** Both ends of a new connection, not started. */
   async pair(): Promise<[Endpoint, Endpoint]> {
-    return this.pairAt(await this.site());
+    const [near, far] = await this.#makePair();
+    return [this.endpoint(near), this.endpoint(far)];
   }
 
   async startedPair(): Promise<[Endpoint, Endpoint]> {
     const [near, far] = await this.pair();
     return [near.start(), far.start()];
+  }
+
+  /** Ends everything, and fails if any connection broke a rule that every test relies on. */
+  async end(): Promise<void> {
+    const endpoints = this.#endpoints.splice(0);
+    for (const endpoint of endpoints) endpoint.destroy();
+    const started = endpoints.filter((endpoint) => endpoint.started);
+    await Promise.all(started.map((endpoint) => endpoint.closed));
+    await setImmediate();
+    const violations = endpoints.flatMap((endpoint) => endpoint.violations);
+    expect([...new Set(violations)], "rules of the contract that were broken").to.deep.equal([]);
+    for (const endpoint of started) expect(endpoint.closeCount, "calls of onClose").to.equal(1);
+  }
+}
+
+/** A fixture whose connections are made by a transport. */
+export class TransportFixture extends Fixture {
+  readonly subject: Subject;
+  readonly options: TransportOptions;
+  #listeners: Listener[] = [];
+  /** Where the pairs of one test connect: all at one listener. */
+  #site: Promise<Site> | undefined;
+
+  constructor(subject: Subject) {
+    super(async () => this.connectionsAt(await (this.#site ??= this.site())));
+    this.subject = subject;
+    this.options = subject.options ?? {};
+  }
+
+  async listen(accept: (connection: Connection) => void, address?: string): Promise<Listener> {
+    const at = address ?? (await this.subject.address());
+    const listener = await this.subject.transport.listen(at, accept, this.options);
+    this.#listeners.push(listener);
+    return listener;
+  }
+
+  connect(address: string, options: TransportOptions = {}): Promise<Connection> {
+    return this.subject.transport.connect(address, { ...this.options, ...options });
   }
 
   /** A listener whose connections are asked for one by one. */
@@ -57,18 +75,22 @@ export class Fixture {
     return site;
   }
 
-  /** Ends everything, and fails if any connection broke a rule that every test relies on. */
-  async end(): Promise<void> {
-    const endpoints = this.#endpoints.splice(0);
+  /** Connects to a site: the connecting end, and the accepted one; neither is started. */
+  async pairAt(site: Site): Promise<[Endpoint, Endpoint]> {
+    const [near, far] = await this.connectionsAt(site);
+    return [this.endpoint(near), this.endpoint(far)];
+  }
+
+  private async connectionsAt(site: Site): Promise<[Connection, Connection]> {
+    const accepted = site.next();
+    return [await this.connect(site.listener.address), await accepted];
+  }
+
+  override async end(): Promise<void> {
     const listeners = this.#listeners.splice(0);
-    for (const endpoint of endpoints) endpoint.destroy();
+    this.#site = undefined;
     await Promise.all(listeners.map((listener) => listener.close()));
-    const started = endpoints.filter((endpoint) => endpoint.started);
-    await Promise.all(started.map((endpoint) => endpoint.closed));
-    await setImmediate();
-    const violations = endpoints.flatMap((endpoint) => endpoint.violations);
-    expect([...new Set(violations)], "rules of the contract that were broken").to.deep.equal([]);
-    for (const endpoint of started) expect(endpoint.closeCount, "calls of onClose").to.equal(1);
+    await super.end();
   }
 }
 

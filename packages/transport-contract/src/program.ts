@@ -47,7 +47,10 @@ function flood(connection: Connection): void {
 }
 
 const [url, name, mode, address, json] = process.argv.slice(2) as [string, string, Mode, string, string];
-const transport = ((await import(url)) as Record<string, Transport>)[name]!;
+/** An export, or a property of one: `name` may have dots. */
+const transport = name
+  .split(".")
+  .reduce<unknown>((object, key) => (object as Record<string, unknown>)[key], await import(url)) as Transport;
 const options = JSON.parse(json) as TransportOptions;
 
 switch (mode) {

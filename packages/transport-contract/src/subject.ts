@@ -8,8 +8,9 @@ export interface Subject {
   /** Given to every `listen` and `connect`. */
   readonly options?: TransportOptions;
   /**
-   * Where another process finds the transport: a module (its URL) and the name of its export. Without it the tests with
-   * several processes are left out, as they must be for a transport that lives inside one process.
+   * Where another process finds the transport: a module (its URL) and the name of its export, which may lead on to a property
+   * (`transports.carrier`). Without it the tests with several processes are left out, as they must be for a transport that
+   * lives inside one process.
    */
   readonly module?: { readonly url: string | URL; readonly export: string };
   /** Addresses of this scheme that must be refused as malformed. */

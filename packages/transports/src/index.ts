@@ -5,6 +5,7 @@ import { memory } from "./memory/index.js";
 import { createPipeTransport } from "./pipe/index.js";
 import { createSpawn, type Spawn } from "./pipe/spawn.js";
 import { nativePlatform } from "./platform/native/index.js";
+import type { Platform } from "./platform/index.js";
 import { nodePlatform } from "./platform/node/index.js";
 import { createStdioTransport } from "./stdio/index.js";
 import { createTcpTransport } from "./tcp/index.js";
@@ -19,14 +20,33 @@ if (native === undefined && process.env["SLUICE_DEBUG"] === "1") {
   console.error(`sluice: transports use Node's own modules: ${nativeUnavailable}`);
 }
 
-const platform = native === undefined ? nodePlatform : nativePlatform(native);
+/** The transports that need something of the operating system, on one platform. */
+export interface PlatformTransports {
+  readonly pipe: Transport;
+  readonly stdio: Transport;
+  readonly unix: Transport;
+  readonly tcp: Transport;
+  readonly spawn: Spawn;
+}
 
-export const pipe: Transport = createPipeTransport(platform);
-export const stdio: Transport = createStdioTransport(platform);
-export const unix: Transport = createUnixTransport(platform);
-export const tcp: Transport = createTcpTransport(platform);
+function on(platform: Platform): PlatformTransports {
+  return {
+    pipe: createPipeTransport(platform),
+    stdio: createStdioTransport(platform),
+    unix: createUnixTransport(platform),
+    tcp: createTcpTransport(platform),
+    spawn: createSpawn(platform),
+  };
+}
+
+/** On `@sluice/native`; undefined where there is no addon. */
+export const nativeTransports = native && on(nativePlatform(native));
+
+/** On Node's own modules, everywhere. */
+export const nodeTransports = on(nodePlatform);
+
+/** The best to be had here: these are the native ones where there is an addon. */
+export const { pipe, stdio, unix, tcp, spawn } = nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
 export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp];
-
-export const spawn: Spawn = createSpawn(platform);

@@ -1,31 +1,50 @@
-import { memory, tcp, unix } from "@sluice/transports";
-import { describeTransport } from "@sluice/transport-contract";
-import { freshPath } from "./subjects.js";
+import { memory } from "@sluice/transports";
+import { describeConnection, describeTransport } from "@sluice/transport-contract";
+import { freshPath, pipePair, variants } from "./subjects.js";
 
-let names = 0;
 const url = import.meta.resolve("@sluice/transports");
+let names = 0;
 
 describeTransport("memory", {
   transport: memory,
   address: () => `memory:${names++}`,
   malformed: ["memory:"],
 });
-describeTransport("unix", {
-  transport: unix,
-  address: () => `unix:${freshPath()}`,
-  module: { url, export: "unix" },
-  malformed: ["unix:", "unix:@", `unix:/${"a".repeat(107)}`, "unix:/a\0b"],
-});
-describeTransport("tcp", {
-  transport: tcp,
-  address: () => "tcp://127.0.0.1:0",
-  module: { url, export: "tcp" },
-  malformed: [
-    "tcp:",
-    "tcp://127.0.0.1",
-    "tcp://:80",
-    "tcp://[127.0.0.1]:80",
-    "tcp://::1:80",
-    "tcp://h:65536",
-  ],
-});
+
+for (const { name, transports } of variants) {
+  const { pipe, tcp, unix } = transports;
+
+  describeConnection(`pipe (${name})`, () => pipePair(pipe));
+
+  describeTransport(`unix, path (${name})`, {
+    transport: unix,
+    address: () => `unix:${freshPath()}`,
+    module: { url, export: `${name}Transports.unix` },
+    malformed: ["unix:", "unix:@", `unix:/${"a".repeat(107)}`, "unix:/a\0b"],
+  });
+
+  if (name === "native") {
+    describeTransport(`unix, abstract name (${name})`, {
+      transport: unix,
+      address: () => `unix:@sluice-test-${process.pid}-${names++}`,
+      module: { url, export: `${name}Transports.unix` },
+      malformed: [`unix:@${"a".repeat(108)}`],
+    });
+  }
+
+  for (const host of ["127.0.0.1", "[::1]"]) {
+    describeTransport(`tcp, ${host} (${name})`, {
+      transport: tcp,
+      address: () => `tcp://${host}:0`,
+      module: { url, export: `${name}Transports.tcp` },
+      malformed: [
+        "tcp:",
+        "tcp://127.0.0.1",
+        "tcp://:80",
+        "tcp://[127.0.0.1]:80",
+        "tcp://::1:80",
+        "tcp://127.0.0.1:65536",
+      ],
+    });
+  }
+}

@@ -1,6 +1,10 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Connection, Transport } from "@sluice/core";
+import { nativeUnavailable } from "@sluice/native";
+import { nativeTransports, nodeTransports, type PlatformTransports } from "@sluice/transports";
 
 /** A directory of this test process alone (mode 0700), removed when it exits. */
 export const directory = mkdtempSync(join(tmpdir(), "sluice-"));
@@ -9,6 +13,51 @@ process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
 let next = 0;
 
 /** A path in it that nothing uses. */
-export function freshPath(): string {
-  return join(directory, `${next++}.sock`);
+export function freshPath(suffix = ".sock"): string {
+  return join(directory, `${next++}${suffix}`);
+}
+
+export interface Variant {
+  readonly name: "native" | "node";
+  readonly transports: PlatformTransports;
+}
+
+/** Both forms of the transports, or the one there is; what only one can do has tests of its own. */
+export const variants: readonly Variant[] = [
+  ...(nativeTransports ? [{ name: "native", transports: nativeTransports } as const] : []),
+  { name: "node", transports: nodeTransports },
+];
+
+/** Registers tests for each form of the transports. */
+export function describeVariants(name: string, tests: (variant: Variant) => void): void {
+  for (const variant of variants) describe(`${name} (${variant.name})`, () => tests(variant));
+  if (!nativeTransports) describe.skip(`${name} (native): ${nativeUnavailable}`, () => {});
+}
+
+/** Both ends of a connection over two pipes, made as a child makes its end. */
+export async function pipePair(pipe: Transport): Promise<[Connection, Connection]> {
+  const [near, far] = [fifo(), fifo()];
+  return [await take(pipe, near.readFd, far.writeFd), await take(pipe, far.readFd, near.writeFd)];
+}
+
+function fifo(): { readFd: number; writeFd: number } {
+  const path = freshPath(".fifo");
+  execFileSync("mkfifo", [path]);
+  // Opened without blocking, which the reader may do before there is a writer (fifo(7)).
+  const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writeFd = openSync(path, constants.O_WRONLY);
+  rmSync(path);
+  return { readFd, writeFd };
+}
+
+/** The connection that a child makes of these descriptors when it listens at `pipe:`. */
+async function take(pipe: Transport, readFd: number, writeFd: number): Promise<Connection> {
+  process.env["SLUICE_PIPE"] = `${readFd},${writeFd}`;
+  return new Promise((resolve, reject) => {
+    pipe.listen("pipe:", resolve, {}).catch((error: Error) => {
+      closeSync(readFd);
+      closeSync(writeFd);
+      reject(error);
+    });
+  });
 }

@@ -1,13 +1,22 @@
+import { readdir } from "node:fs/promises";
+import { setImmediate } from "node:timers/promises";
 import { expect } from "chai";
-import { Fixture } from "../fixture.js";
+import type { Fixture } from "../fixture.js";
 import { makeFrame } from "../frames.js";
 import type { Endpoint } from "../endpoint.js";
-import type { Subject } from "../subject.js";
 import { expectFrames, framesOf } from "./sending.js";
 
-export function describeClosing(subject: Subject): void {
+/** Open descriptors of this process; undefined where the system does not tell. */
+async function countDescriptors(): Promise<number | undefined> {
+  try {
+    return (await readdir("/proc/self/fd")).length;
+  } catch {
+    return undefined;
+  }
+}
+
+export function describeClosing(fixture: Fixture): void {
   describe("closing", () => {
-    const fixture = new Fixture(subject);
     afterEach(() => fixture.end());
 
     /** Sends as many frames as there is room for now. */
@@ -93,7 +102,6 @@ export function describeClosing(subject: Subject): void {
     });
 
     it("ends once at each end, however both end it", async () => {
-      const site = await fixture.site();
       const ways: ((endpoint: Endpoint) => void)[] = [
         (endpoint) => endpoint.close(),
         (endpoint) => endpoint.destroy(),
@@ -102,7 +110,7 @@ export function describeClosing(subject: Subject): void {
       ];
       for (const endNear of ways) {
         for (const endFar of ways.slice(0, 3)) {
-          const [near, far] = await fixture.pairAt(site);
+          const [near, far] = await fixture.pair();
           near.start().send(makeFrame(0, 100));
           far.start().send(makeFrame(0, 100));
           endNear(near);
@@ -141,6 +149,27 @@ export function describeClosing(subject: Subject): void {
         finish();
       }
       await Promise.all([near.closed, far.closed]);
+    });
+
+    it("leaves no descriptor behind after 200 connections, however they end", async () => {
+      // Whatever the process opens once and keeps is open after the first few.
+      let before: number | undefined;
+      for (let i = 0; i < 200; i++) {
+        if (i === 10) before = await countDescriptors();
+        const [near, far] = await fixture.pair();
+        if (i % 4 !== 3) {
+          near.start().send(makeFrame(i, 100));
+          await far.start().received(1);
+        }
+        if (i % 2 === 0) near.close();
+        else near.destroy();
+        if (far.started) await far.closed;
+        else far.destroy();
+        if (near.started) await near.closed;
+      }
+      if (before === undefined) return;
+      // Descriptors are closed a moment after onClose; one that leaks makes this wait for the test's time limit.
+      while ((await countDescriptors())! > before + 2) await setImmediate();
     });
   });
 }

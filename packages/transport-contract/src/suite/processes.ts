@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect } from "chai";
-import { Fixture } from "../fixture.js";
+import type { TransportFixture } from "../fixture.js";
 import { makeFrame } from "../frames.js";
 import type { Mode } from "../program.js";
 import type { Subject } from "../subject.js";
@@ -48,9 +48,9 @@ class Program {
   }
 }
 
-export function describeProcesses(subject: Subject, module: NonNullable<Subject["module"]>): void {
+export function describeProcesses(fixture: TransportFixture, module: NonNullable<Subject["module"]>): void {
   describe("between processes", () => {
-    const fixture = new Fixture(subject);
+    const { subject } = fixture;
     let programs: Program[] = [];
 
     function run(mode: Mode, address: string): Program {

@@ -1,13 +1,11 @@
 import { setImmediate } from "node:timers/promises";
 import { expect } from "chai";
-import { Fixture } from "../fixture.js";
+import type { Fixture } from "../fixture.js";
 import { makeFrame } from "../frames.js";
-import type { Subject } from "../subject.js";
 import { edgeSizes, framesOf } from "./sending.js";
 
-export function describeReceiving(subject: Subject): void {
+export function describeReceiving(fixture: Fixture): void {
   describe("receiving", () => {
-    const fixture = new Fixture(subject);
     afterEach(() => fixture.end());
 
     it("delivers what arrived before the start", async () => {
@@ -47,9 +45,8 @@ export function describeReceiving(subject: Subject): void {
     });
 
     it("destroys only the connection whose onFrame throws", async () => {
-      const site = await fixture.site();
-      const [near, far] = await fixture.pairAt(site);
-      const [otherNear, otherFar] = await fixture.pairAt(site);
+      const [near, far] = await fixture.pair();
+      const [otherNear, otherFar] = await fixture.pair();
       for (const endpoint of [near, far, otherNear, otherFar]) endpoint.start();
       const thrown = new Error("thrown by onFrame");
       far.consume = () => {
@@ -63,7 +60,7 @@ export function describeReceiving(subject: Subject): void {
       otherNear.send(makeFrame(0, 100));
       otherFar.send(makeFrame(0, 100));
       await Promise.all([otherNear.received(1), otherFar.received(1)]);
-      const [lateNear, lateFar] = await fixture.pairAt(site);
+      const [lateNear, lateFar] = await fixture.pair();
       lateFar.start();
       lateNear.start().send(makeFrame(0, 100));
       await lateFar.received(1);

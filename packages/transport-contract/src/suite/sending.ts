@@ -1,10 +1,9 @@
 import { setImmediate } from "node:timers/promises";
 import { expect } from "chai";
 import { FRAME_HEADER_BYTES } from "@sluice/core";
-import { Fixture } from "../fixture.js";
+import type { Fixture } from "../fixture.js";
 import { frameFault, makeFrame } from "../frames.js";
 import type { Endpoint } from "../endpoint.js";
-import type { Subject } from "../subject.js";
 
 /** No transport may take more than this from a sender whose peer reads nothing. */
 const BUFFER_BOUND = 64 * 1024 * 1024;
@@ -35,9 +34,8 @@ export function* framesOf(sizes: Iterable<number>): Generator<Uint8Array> {
   for (const size of sizes) yield makeFrame(index++, size);
 }
 
-export function describeSending(subject: Subject): void {
+export function describeSending(fixture: Fixture): void {
   describe("sending", () => {
-    const fixture = new Fixture(subject);
     afterEach(() => fixture.end());
 
     it("states its traits", async () => {

@@ -2,17 +2,15 @@ import { setImmediate } from "node:timers/promises";
 import { expect } from "chai";
 import { FRAME_HEADER_BYTES } from "@sluice/core";
 import type { Endpoint } from "../endpoint.js";
-import { Fixture } from "../fixture.js";
+import type { Fixture } from "../fixture.js";
 import { makeFrame } from "../frames.js";
 import { chooseSeed, Random } from "../random.js";
-import type { Subject } from "../subject.js";
 import { expectFrames } from "./sending.js";
 
 const FRAMES = 3000;
 
-export function describeStress(subject: Subject): void {
+export function describeStress(fixture: Fixture): void {
   describe("stress", () => {
-    const fixture = new Fixture(subject);
     const seed = chooseSeed();
     afterEach(() => fixture.end());
 
@@ -36,10 +34,9 @@ export function describeStress(subject: Subject): void {
     });
 
     it(`survives connections that end at random moments (TRANSPORT_SEED=${seed})`, async () => {
-      const site = await fixture.site();
       const random = new Random(seed);
       for (let round = 0; round < 60; round++) {
-        const [near, far] = await fixture.pairAt(site);
+        const [near, far] = await fixture.pair();
         near.start();
         far.start();
         const flows = [near, far].map((endpoint) => {
