@@ -36,18 +36,16 @@ export function describeVariants(name: string, tests: (variant: Variant) => void
 
 /** Both ends of a connection over two pipes, made as a child makes its end. */
 export async function pipePair(pipe: Transport): Promise<[Connection, Connection]> {
-  const [near, far] = [fifo(), fifo()];
-  return [await take(pipe, near.readFd, far.writeFd), await take(pipe, far.readFd, near.writeFd)];
-}
-
-function fifo(): { readFd: number; writeFd: number } {
-  const path = freshPath(".fifo");
-  execFileSync("mkfifo", [path]);
-  // Opened without blocking, which the reader may do before there is a writer (fifo(7)).
-  const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const writeFd = openSync(path, constants.O_WRONLY);
-  rmSync(path);
-  return { readFd, writeFd };
+  const paths = [freshPath(".fifo"), freshPath(".fifo")];
+  execFileSync("mkfifo", paths);
+  const [there, back] = paths.map((path) => {
+    // Opened without blocking, which the reader may do before there is a writer (fifo(7)).
+    const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const writeFd = openSync(path, constants.O_WRONLY);
+    rmSync(path);
+    return { readFd, writeFd };
+  });
+  return [await take(pipe, back!.readFd, there!.writeFd), await take(pipe, there!.readFd, back!.writeFd)];
 }
 
 /** The connection that a child makes of these descriptors when it listens at `pipe:`. */

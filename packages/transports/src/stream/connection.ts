@@ -97,16 +97,12 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     if (this.#state >= CLOSING) return false;
     let slab = this.#slab;
     if (slab === undefined || slab.words[OWNER] !== this.#channel.id) slab = this.#acquire();
-    let end = slab.words[END]!;
+    const end = slab.words[END]!;
     if (slab.memory.length - end < min) {
-      this.#channel.flush();
-      if (slab.words[OWNER] !== this.#channel.id) slab = this.#acquire();
-      end = slab.words[END]!;
-      if (slab.memory.length - end < min) {
-        this.#blocked = true;
-        this.#channel.wantWritable();
-        return false;
-      }
+      // Not flushed here: as long as the kernel took everything, its user would never come back to the event loop.
+      this.#blocked = true;
+      this.#channel.wantWritable();
+      return false;
     }
     slab.words[HELD] = 1;
     this.memory = slab.memory;
