@@ -22,12 +22,14 @@ import {
   encodeText,
   Flag,
   FrameType,
+  fullCount,
   generationOf,
   HELLO_PAYLOAD_BYTES,
   HelloTrait,
   MAX_METHOD_NAME_BYTES,
   MAX_METHODS,
   MAX_TEXT_BYTES,
+  MAX_WINDOW_BYTES,
   nextGeneration,
   ProtocolError,
   readAscii,
@@ -139,7 +141,6 @@ const enum Sent {
 const GUESSED_MESSAGE_BYTES = 512;
 /** Fragments shorter than this are not worth a frame, unless they are the last. */
 const LEAST_FRAGMENT_BYTES = 4096;
-const MAX_WINDOW_BYTES = 0x7fff_ffff;
 /** An OPEN without its metadata and message: header, name, timeout, and the lengths of metadata and message. */
 const OPEN_PARTS_BYTES = FRAME_HEADER_BYTES + 2 + MAX_METHOD_NAME_BYTES + 4 + 2 + 4;
 /** An END without its text, details, metadata and message: header, and the lengths of all but the message. */
@@ -210,8 +211,8 @@ export class Session implements ConnectionHandler {
   #sendWindow = 0;
   #receiveWindow: number;
   #creditOwed = 0;
-  /** Streams that wait for credit of the connection. */
-  #starved: Stream[] = [];
+  /** Streams that wait for credit of the connection. One that ends leaves: the peer may never give that credit. */
+  readonly #starved = new Set<Stream>();
 
   // Streams with frames to send, in turn.
   #sendHead: Stream | undefined = undefined;
@@ -220,11 +221,12 @@ export class Session implements ConnectionHandler {
   #controlTail: Stream | undefined = undefined;
   /** Sum of the lengths of messages sent in part, against the peer's reassembly budget; streams that wait for it. */
   #outPartial = 0;
-  #outWaiting: Stream[] = [];
+  readonly #outWaiting = new Set<Stream>();
 
-  // Messages received in part, oldest first, and how much of the budget they take.
+  // Messages received in part, oldest first, how much of the budget they take, and what came of those it has no room for.
   #partials: Stream[] = [];
   #partialAdmitted = 0;
+  #partialHeld = 0;
 
   // The connection's own control output.
   #helloPending = true;
@@ -463,14 +465,14 @@ export class Session implements ConnectionHandler {
       const type = memory[start + 8]!;
       const flags = memory[start + 9]!;
       const aux = readU16(memory, start + 10);
+      if (this.#peer === undefined && type !== FrameType.HELLO) {
+        throw new ProtocolError("the peer does not speak Sluice: its first frame is not a HELLO");
+      }
       if (length !== end - payload) {
         throw new ProtocolError(
           `a frame says ${length} bytes of payload; ` +
             `it may have at most ${this.connection.traits.maxFrameBytes - FRAME_HEADER_BYTES}`,
         );
-      }
-      if (this.#peer === undefined && type !== FrameType.HELLO) {
-        throw new ProtocolError("the peer does not speak Sluice: its first frame is not a HELLO");
       }
       switch (type) {
         case FrameType.DATA:
@@ -686,6 +688,13 @@ export class Session implements ConnectionHandler {
     if (stream.partialAdmitted) this.#credit(stream, cost);
     else {
       stream.partialHeld += cost;
+      this.#partialHeld += cost;
+      if (this.#partialHeld > this.limits.connectionWindowBytes) {
+        throw new ProtocolError(
+          `messages in part beyond the ${this.limits.reassemblyBytes} bytes of reassemblyBytes fill a whole window`,
+          Status.RESOURCE_EXHAUSTED,
+        );
+      }
       this.#creditConnection(cost);
     }
   }
@@ -705,10 +714,10 @@ export class Session implements ConnectionHandler {
   #partialRoom(stream: Stream, length: number): Uint8Array {
     const bytes = stream.partial;
     if (bytes !== undefined && bytes.length >= length) return bytes;
-    // A message that has not been admitted gets room only for what its window lets in.
+    // A message that has not been admitted gets memory in proportion to what came of it.
     const size = stream.partialAdmitted
       ? stream.partialTotal
-      : Math.max(length, Math.min(stream.partialTotal, this.limits.streamWindowBytes));
+      : Math.min(stream.partialTotal, Math.max(length, 2 * (bytes?.length ?? 0)));
     const grown = platform.allocate(size);
     if (bytes !== undefined) grown.set(bytes.subarray(0, stream.partialLength));
     return (stream.partial = grown);
@@ -719,6 +728,7 @@ export class Session implements ConnectionHandler {
     if (stream.partialTotal === 0) return;
     this.#partials.splice(this.#partials.indexOf(stream), 1);
     if (stream.partialAdmitted) this.#partialAdmitted -= stream.partialTotal;
+    this.#partialHeld -= stream.partialHeld;
     stream.partial = undefined;
     stream.partialTotal = stream.partialLength = stream.partialCost = stream.partialHeld = 0;
     stream.partialAdmitted = false;
@@ -730,6 +740,7 @@ export class Session implements ConnectionHandler {
       this.#partialAdmitted += next.partialTotal;
       const held = next.partialHeld;
       next.partialHeld = 0;
+      this.#partialHeld -= held;
       this.#creditStream(next, held);
     }
   }
@@ -854,11 +865,13 @@ export class Session implements ConnectionHandler {
     if (stream === undefined) return;
     if (aux > Status.UNAUTHENTICATED) throw new ProtocolError(`RESET with unknown status ${aux}`);
     if (stream.receivedEnd && stream.opener) throw new ProtocolError(`RESET after the end of stream ${id}`);
+    let at = start;
     let text = "";
     if ((flags & Flag.TEXT) !== 0) {
-      const partEnd = this.#partEnd(memory, start, end);
-      text = decodeText(memory, start + 2, partEnd);
+      at = this.#partEnd(memory, start, end);
+      text = decodeText(memory, start + 2, at);
     }
+    if (at !== end) throw new ProtocolError("RESET is longer than its text");
     const over = this.#isOver(stream);
     stream.receivedEnd = true;
     this.wheel.remove(stream);
@@ -879,17 +892,21 @@ export class Session implements ConnectionHandler {
     if (id === 0) {
       this.#sendWindow += bytes;
       if (this.#sendWindow > MAX_WINDOW_BYTES) throw new ProtocolError("credit of the connection overflows");
-      const starved = this.#starved;
-      if (starved.length === 0) return;
-      this.#starved = [];
-      for (const stream of starved) if (stream.id !== 0) this.#enqueue(stream);
+      // Only those that the credit is enough for: else a peer could make all of them try again and again, byte by byte.
+      let credit = this.#sendWindow;
+      for (const stream of this.#starved) {
+        if (stream.starvedFor > credit) continue;
+        credit -= stream.starvedFor;
+        this.#starved.delete(stream);
+        this.#enqueue(stream);
+      }
       return this.#pump();
     }
     const stream = this.#findLate(id, "CREDIT");
     if (stream === undefined) return;
     stream.sendWindow += bytes;
     if (stream.sendWindow > MAX_WINDOW_BYTES) throw new ProtocolError(`credit of stream ${id} overflows`);
-    if (stream.starved) {
+    if (stream.starved && stream.sendWindow >= stream.starvedFor) {
       stream.starved = false;
       this.#enqueue(stream);
       this.#pump();
@@ -907,7 +924,7 @@ export class Session implements ConnectionHandler {
 
   #onGoaway(memory: Uint8Array, start: number, end: number, id: number, code: number): void {
     if (end - start < 4 || id !== 0) throw new ProtocolError("GOAWAY is too short, or not on stream 0");
-    this.#peerAccepted = readU32(memory, start);
+    this.#peerAccepted = fullCount(this.#opened, readU32(memory, start));
     const text = decodeText(memory, start + 4, end);
     if (code !== Status.OK) {
       const status = code <= Status.UNAUTHENTICATED ? (code as Status) : Status.UNKNOWN;
@@ -1032,11 +1049,13 @@ export class Session implements ConnectionHandler {
   }
 
   #dropOutput(stream: Stream): void {
-    if (stream.outStarted) {
-      stream.outStarted = false;
-      this.#outPartial -= stream.outTotal;
+    if (stream.outStarted || stream.outTurn) {
+      if (stream.outStarted) this.#outPartial -= stream.outTotal;
+      stream.outStarted = stream.outTurn = false;
       this.#startWaitingOutput();
     }
+    if (this.#starved.size > 0) this.#starved.delete(stream);
+    if (this.#outWaiting.size > 0) this.#outWaiting.delete(stream);
     stream.out = undefined;
     stream.ending = undefined;
     stream.headersPending = undefined;
@@ -1241,15 +1260,10 @@ export class Session implements ConnectionHandler {
       const limit = Math.min(this.#maxFrameBytes, window);
       if (stream.outStarted || (size > most && size > limit)) {
         fragmented = true;
-        if (!stream.outStarted) {
-          if (this.#outPartial > 0 && this.#outPartial + stream.outTotal > this.#peer!.reassemblyBytes) {
-            this.#outWaiting.push(stream);
-            return Sent.Waiting;
-          }
-          head += 4;
-        }
+        if (!stream.outStarted) head += 4;
         const least = Math.min(head + rest, head + LEAST_FRAGMENT_BYTES, most);
         if (window < least) return this.#starve(stream, least);
+        if (!stream.outStarted && !this.#mayStartFragments(stream)) return Sent.Waiting;
         size = Math.min(head + rest, limit);
       } else if (window < size) return this.#starve(stream, size);
     } else if (codec !== undefined) {
@@ -1401,17 +1415,32 @@ export class Session implements ConnectionHandler {
 
   /** Remember that the stream waits for credit: its own, or else the connection's. */
   #starve(stream: Stream, bytes: number): Sent {
+    stream.starvedFor = bytes;
     if (stream.sendWindow < bytes) stream.starved = true;
-    else this.#starved.push(stream);
+    else this.#starved.add(stream);
     return Sent.Waiting;
   }
 
-  /** Large messages that wait for the peer's reassembly budget take their turn, first come first served. */
+  /** Whether the peer's reassembly budget has room for the stream's message; else it waits, first come first served. */
+  #mayStartFragments(stream: Stream): boolean {
+    const fits = this.#outPartial === 0 || this.#outPartial + stream.outTotal <= this.#peer!.reassemblyBytes;
+    const may = fits && (stream.outTurn || this.#outWaiting.size === 0);
+    stream.outTurn = false;
+    if (!may) this.#outWaiting.add(stream);
+    return may;
+  }
+
+  /** Large messages that wait for the peer's reassembly budget take their turns, as far as there is room. */
   #startWaitingOutput(): void {
-    const waiting = this.#outWaiting;
-    if (waiting.length === 0) return;
-    this.#outWaiting = [];
-    for (const stream of waiting) this.#enqueue(stream);
+    if (this.#outWaiting.size === 0) return;
+    let started = this.#outPartial;
+    for (const stream of this.#outWaiting) {
+      if (started > 0 && started + stream.outTotal > this.#peer!.reassemblyBytes) break;
+      started += stream.outTotal;
+      stream.outTurn = true;
+      this.#outWaiting.delete(stream);
+      this.#enqueue(stream);
+    }
   }
 
   /** Write the control frames that are due. Returns whether there was room for all. */
@@ -1547,8 +1576,8 @@ export class Session implements ConnectionHandler {
     this.#waiting = [];
     this.#waitingHead = this.#localCount = this.#remoteCount = 0;
     this.#partials = [];
-    this.#starved = [];
-    this.#outWaiting = [];
+    this.#starved.clear();
+    this.#outWaiting.clear();
     this.#sendHead = this.#sendTail = this.#controlHead = this.#controlTail = undefined;
     for (const stream of streams) {
       if (stream === undefined) continue;
@@ -1614,6 +1643,12 @@ export class Session implements ConnectionHandler {
   }
 
   #checkMethod(path: string): void {
+    if (!/^[\x21-\x7e]+$/.test(path)) {
+      throw new RpcError(
+        Status.INVALID_ARGUMENT,
+        `the method's name has a character that is not printable ASCII: ${JSON.stringify(path)}`,
+      );
+    }
     if (path.length > MAX_METHOD_NAME_BYTES) {
       throw new RpcError(
         Status.INVALID_ARGUMENT,

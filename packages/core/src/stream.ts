@@ -48,6 +48,8 @@ export abstract class Stream implements Expiring {
   /** The first fragment of `out` has been sent; its whole length draws on the peer's reassembly budget. */
   outStarted = false;
   outTotal = 0;
+  /** It has waited for that budget, and is the next to take of it. */
+  outTurn = false;
   /** The acceptor's headers (a metadata block), until they have been committed; they go first. */
   headersPending: Uint8Array | undefined = undefined;
   /** The acceptor's end. */
@@ -80,6 +82,8 @@ export abstract class Stream implements Expiring {
   sendNext: Stream | undefined = undefined;
   /** Waits for credit of its own (a CREDIT for this stream queues it again). */
   starved = false;
+  /** How much credit it waits for, its own or the connection's. */
+  starvedFor = 0;
 
   // A message that has arrived in part.
   partial: Uint8Array | undefined = undefined;

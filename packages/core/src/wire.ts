@@ -4,6 +4,7 @@
  */
 import { RpcError, type ErrorDetail } from "./error.js";
 import { decodeMetadata, type Metadata } from "./metadata.js";
+import { DecodeError, MessageReader, MessageWriter, WireType } from "./protobuf/index.js";
 import { Status } from "./status.js";
 import { FRAME_HEADER_BYTES } from "./transport.js";
 
@@ -57,6 +58,8 @@ export const MAX_METHODS = 4096;
 export const MAX_TEXT_BYTES = 4096;
 /** The most slots that each side of a connection may use: 16 bits of a stream id. */
 export const MAX_SLOTS = 0x10000;
+/** The most credit that a stream or a connection may have. */
+export const MAX_WINDOW_BYTES = 0x7fff_ffff;
 /** The last generation of a slot before it begins again with 1: 15 bits of a stream id. */
 export const MAX_GENERATION = 0x7fff;
 
@@ -75,6 +78,11 @@ export function generationOf(id: number): number {
 
 export function nextGeneration(generation: number): number {
   return generation === MAX_GENERATION ? 1 : generation + 1;
+}
+
+/** The number that a peer counted in 32 bits: the last one up to `most`, which it cannot be above, with those low bits. */
+export function fullCount(most: number, low: number): number {
+  return most - ((most - low) >>> 0);
 }
 
 export function readU16(memory: Uint8Array, at: number): number {
@@ -171,8 +179,13 @@ export function writeHello(memory: Uint8Array, at: number, hello: Hello): number
   return position - at;
 }
 
-/** The least that a HELLO may offer: below these no call could be made. */
-const LEAST = { maxFrameBytes: 4096, streamWindowBytes: 4096, connectionWindowBytes: 4096 } as const;
+/** What a HELLO may offer, from and to: below it no call could be made, beyond it sums and stream ids would overflow. */
+const OFFERS: { readonly [name in keyof Hello]?: readonly [least: number, most: number] } = {
+  maxFrameBytes: [4096, 0xffff_ffff],
+  maxConcurrentStreams: [0, MAX_SLOTS],
+  streamWindowBytes: [4096, MAX_WINDOW_BYTES],
+  connectionWindowBytes: [4096, MAX_WINDOW_BYTES],
+};
 
 /** Read the payload `memory[start..end)` of a HELLO. Bytes after the known fields are for later versions. */
 export function readHello(memory: Uint8Array, start: number, end: number, version: number): Hello {
@@ -201,9 +214,11 @@ export function readHello(memory: Uint8Array, start: number, end: number, versio
       Status.FAILED_PRECONDITION,
     );
   }
-  for (const [name, least] of Object.entries(LEAST)) {
-    const value = hello[name as keyof typeof LEAST];
-    if (value < least) throw new ProtocolError(`HELLO offers ${name} ${value}; the least is ${least}`);
+  for (const [name, [least, most]] of Object.entries(OFFERS)) {
+    const value = hello[name as keyof Hello];
+    if (value < least || value > most) {
+      throw new ProtocolError(`HELLO offers ${name} ${value}; it must be from ${least} to ${most}`);
+    }
   }
   return hello;
 }
@@ -254,59 +269,40 @@ export function decodeText(memory: Uint8Array, start: number, end: number): stri
 // Error details travel as the bytes of a google.rpc.Status with only `details` (field 3, repeated google.protobuf.Any:
 // 1 = type_url, 2 = value), so that gateways to gRPC can pass them on as they are.
 
-function varintBytes(value: number): number[] {
-  const bytes: number[] = [];
-  for (; value > 0x7f; value >>>= 7) bytes.push((value & 0x7f) | 0x80);
-  bytes.push(value);
-  return bytes;
-}
-
 export function encodeDetails(details: readonly ErrorDetail[]): Uint8Array {
-  const parts: Uint8Array[] = [];
-  for (const detail of details) {
-    const url = encoder.encode(detail.typeUrl);
-    const urlHead = Uint8Array.from([0x0a, ...varintBytes(url.length)]);
-    const valueHead = Uint8Array.from([0x12, ...varintBytes(detail.value.length)]);
-    const size = urlHead.length + url.length + valueHead.length + detail.value.length;
-    parts.push(Uint8Array.from([0x1a, ...varintBytes(size)]), urlHead, url, valueHead, detail.value);
+  const writer = new MessageWriter();
+  for (const { typeUrl, value } of details) {
+    writer.uint32(0x1a).fork().uint32(0x0a).string(typeUrl).uint32(0x12).bytes(value).join();
   }
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
+  return writer.finish();
 }
 
+/** Takes every encoding of a google.rpc.Status: others may say `code` and `message` too, or leave out what is empty. */
 export function decodeDetails(memory: Uint8Array, start: number, end: number): ErrorDetail[] {
-  let at = start;
-  const varint = (limit: number): number => {
-    for (let value = 0, shift = 0; at < limit && shift < 28; shift += 7) {
-      const byte = memory[at++]!;
-      value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
-    }
-    throw new ProtocolError("the details of a status are malformed");
-  };
-  const field = (expected: number, limit: number): number => {
-    if (varint(limit) !== expected) throw new ProtocolError("the details of a status are malformed");
-    const length = varint(limit);
-    if (length > limit - at)
-      throw new ProtocolError("the details of a status are longer than their frame says");
-    return at + length;
-  };
   const details: ErrorDetail[] = [];
-  while (at < end) {
-    const anyEnd = field(0x1a, end);
-    const urlEnd = field(0x0a, anyEnd);
-    const typeUrl = decodeText(memory, at, urlEnd);
-    at = urlEnd;
-    const valueEnd = field(0x12, anyEnd);
-    const value = copyOf(memory, at, valueEnd);
-    if (valueEnd !== anyEnd) throw new ProtocolError("the details of a status are malformed");
-    at = valueEnd;
-    details.push({ typeUrl, value });
+  try {
+    const reader = new MessageReader().begin(memory, start, end);
+    while (reader.pos < end) {
+      const [field, type] = reader.tag();
+      if (field === 3 && type === WireType.LengthDelimited) details.push(decodeAny(reader.bytes()));
+      else reader.skip(type, field);
+    }
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    throw new ProtocolError(`the details of a status are malformed: ${error.message}`);
   }
   return details;
+}
+
+function decodeAny(bytes: Uint8Array): ErrorDetail {
+  let typeUrl = "";
+  let value: Uint8Array = new Uint8Array(0);
+  const reader = new MessageReader(bytes);
+  while (reader.pos < bytes.length) {
+    const [field, type] = reader.tag();
+    if (field === 1 && type === WireType.LengthDelimited) typeUrl = reader.string();
+    else if (field === 2 && type === WireType.LengthDelimited) value = reader.bytes();
+    else reader.skip(type, field);
+  }
+  return { typeUrl, value };
 }
