@@ -55,7 +55,7 @@ export type Sight =
 class Messages implements AsyncIterable<string> {
   #messages: string[] = [];
   #ended = false;
-  #error: unknown = undefined;
+  #error: Error | undefined = undefined;
   #wake: () => void = () => {};
 
   push(message: string): void {
@@ -63,7 +63,7 @@ class Messages implements AsyncIterable<string> {
     this.#wake();
   }
 
-  end(error?: unknown): void {
+  end(error?: Error): void {
     this.#ended = true;
     this.#error = error;
     this.#wake();
@@ -139,7 +139,7 @@ export class Endpoint {
   async act(action: Action, call = 0): Promise<void> {
     if ("call" in action) this.#begin(action, call);
     else if ("close" in action) void (this.#server ?? this.#channel!).close();
-    else this.#continue(action, this.#calls[call]!);
+    else this.#continue(action, this.#calls[call]);
     await turn();
   }
 

@@ -174,8 +174,8 @@ export class FrameReader {
 
   read(bytes: Buffer): Frame {
     const id = bytes.readUInt32LE(4);
-    const type = TYPES[bytes[8]! - 1];
-    const flags = bytes[9]!;
+    const type = TYPES[bytes[8] - 1];
+    const flags = bytes[9];
     const aux = bytes.readUInt16LE(10);
     let at = 12;
     if (bytes.readUInt32LE(0) !== bytes.length - at) throw new Error("the length is not that of the frame");
@@ -258,7 +258,7 @@ export class FrameReader {
           text: take(bytes.length - at).toString(),
         };
       default:
-        return { type: bytes[8]!, optional: (flags & 0x80) !== 0, payload: rest() };
+        return { type: bytes[8], optional: (flags & 0x80) !== 0, payload: rest() };
     }
   }
 }
@@ -317,7 +317,7 @@ function entriesOf(block: Buffer | undefined): MetadataEntries | undefined {
   if (block === undefined) return undefined;
   const entries: (readonly [string, string])[] = [];
   for (let at = 0; at < block.length;) {
-    const nameEnd = at + 1 + block[at]!;
+    const nameEnd = at + 1 + block[at];
     const name = block.toString("latin1", at + 1, nameEnd);
     const valueEnd = nameEnd + 2 + block.readUInt16LE(nameEnd);
     entries.push([name, block.toString(name.endsWith("-bin") ? "hex" : "latin1", nameEnd + 2, valueEnd)]);
@@ -341,11 +341,11 @@ function detailBytes({ typeUrl, value }: Detail): Buffer {
 /** The length-delimited fields of a message that has no others. */
 function* fields(bytes: Buffer): Generator<[tag: number, value: Buffer]> {
   for (let at = 0; at < bytes.length;) {
-    const tag = bytes[at++]!;
+    const tag = bytes[at++];
     let length = 0;
     for (let shift = 0; ; shift += 7) {
-      length |= (bytes[at]! & 0x7f) << shift;
-      if (bytes[at++]! < 0x80) break;
+      length |= (bytes[at] & 0x7f) << shift;
+      if (bytes[at++] < 0x80) break;
     }
     yield [tag, bytes.subarray(at, (at += length))];
   }

@@ -26,7 +26,7 @@ function head(length: number): Buffer {
 
 function bodyStart(payload: Buffer): number {
   let at = 1;
-  while (payload[at]! >= 0x80) at++;
+  while (payload[at] >= 0x80) at++;
   return at + 1;
 }
 
