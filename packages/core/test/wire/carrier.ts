@@ -26,7 +26,7 @@ export class ManualClock implements Clock {
   setTimer(callback: () => void, delayMs: number): Timer {
     const timer = { at: this.#now + delayMs, callback };
     this.#timers.add(timer);
-    return { cancel: () => void this.#timers.delete(timer), unref: () => {} };
+    return { cancel: () => void this.#timers.delete(timer), ref: () => {}, unref: () => {} };
   }
 
   /** Let `ms` milliseconds pass, and fire what is due on the way. */
