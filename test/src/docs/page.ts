@@ -52,6 +52,14 @@ export function blocks(path: string): Block[] {
   });
 }
 
+/** The relative targets of a page's links. */
+export function links(path: string): string[] {
+  const prose = readFileSync(path, "utf8").replaceAll(/^```[^]*?^```$|`[^`]*`/gm, "");
+  return [...prose.matchAll(/\]\(([^)#]+)[^)]*\)/g)]
+    .map((match) => match[1]!)
+    .filter((link) => !/^\w+:/.test(link));
+}
+
 function readFences(markdown: string): Fence[] {
   const fences: Fence[] = [];
   let open: { language: string; line: number; lines: string[]; follows: boolean } | undefined;

@@ -1,14 +1,16 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
-import { type Block, blocks } from "./page.js";
+import { type Block, blocks, links } from "./page.js";
 import { repository, Sandbox } from "./sandbox.js";
 
 const PAGE_TIMEOUT_MS = 300_000;
 
 const pages = [
   "README.md",
+  "CONTRIBUTING.md",
   ...readdirSync(join(repository, "docs")).map((name) => `docs/${name}`),
+  ...readdirSync(join(repository, "examples")).map((name) => `examples/${name}/README.md`),
   ...readdirSync(join(repository, "packages")).map((name) => `packages/${name}/README.md`),
   "native/README.md",
 ].filter((page) => page.endsWith(".md") && existsSync(join(repository, page)));
@@ -16,10 +18,21 @@ const pages = [
 describe("the snippets in documents", function () {
   this.timeout(PAGE_TIMEOUT_MS);
 
-  for (const page of pages) {
+  for (const page of pages.filter((name) => name !== "CONTRIBUTING.md")) {
     const found = blocks(join(repository, page));
     if (found.length === 0) continue;
     it(page, () => runPage(page, found));
+  }
+});
+
+describe("the links in documents", () => {
+  for (const page of pages) {
+    it(page, () => {
+      const broken = links(join(repository, page)).filter(
+        (link) => !existsSync(join(repository, page, "..", link)),
+      );
+      expect(broken).to.deep.equal([]);
+    });
   }
 });
 
