@@ -12,6 +12,8 @@ export default tseslint.config(
       // Handlers and transports are async by contract, whether or not an implementation has something to await.
       "@typescript-eslint/require-await": "off",
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      // `array[i]!` says that the element is known to be there, though the compiler would not ask.
+      "@typescript-eslint/no-unnecessary-type-assertion": "off",
       // Native methods are taken from their prototypes to be applied to memory of other types.
       "@typescript-eslint/unbound-method": "off",
       // Wire types come off the wire as numbers.
@@ -28,6 +30,11 @@ export default tseslint.config(
   {
     // chai's assertions are property reads (`expect(x).to.be.true`).
     files: ["**/test/**/*.ts", "packages/transport-contract/**/*.ts"],
-    rules: { "@typescript-eslint/no-unused-expressions": "off" },
+    rules: {
+      "@typescript-eslint/no-unused-expressions": "off",
+      // What a failing test prints is for people, in whatever form.
+      "@typescript-eslint/no-base-to-string": "off",
+      "@typescript-eslint/restrict-template-expressions": "off",
+    },
   },
 );
