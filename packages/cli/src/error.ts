@@ -12,8 +12,8 @@ export function fileError(action: string, error: unknown): GenerateError {
     EPERM: "permission denied",
     EROFS: "read-only file system",
     ENOSPC: "no space left on the device",
-    ENOTDIR: "part of the path is a file, not a directory",
-    EEXIST: "it is a file, not a directory",
+    ENOTDIR: "it, or part of its path, is a file, not a directory",
+    EEXIST: "part of its path is a file, not a directory",
     EISDIR: "it is a directory",
   };
   return new GenerateError(`cannot ${action}: ${causes[code ?? ""] ?? message}`, { cause: error });

@@ -122,7 +122,7 @@ function collect(directory: string, inputs: Inputs): Map<string, string> {
     if (files.has(path)) continue;
     const code = rewrite(readFileSync(join(directory, path), "utf8"));
     files.set(path, code);
-    for (const [, imported] of code.matchAll(/^import .* from "(\.{1,2}\/.*)\.js";$/gm)) {
+    for (const [, imported] of code.matchAll(/^(?:import .*|\}) from "(\.{1,2}\/.*)\.js";$/gm)) {
       queue.push(posix.join(posix.dirname(path), `${imported}.ts`));
     }
   }
@@ -145,19 +145,19 @@ function describe(stderr: string, inputs: Inputs): string {
       if (!line.startsWith("{")) return inputs.roots.reduce(restoreRoot, line);
       const {
         path = "",
-        start_line: line_ = 0,
+        start_line: row = 0,
         start_column: column = 0,
         message,
       } = JSON.parse(line) as BufProblem;
       const [, root, name] = /^root(\d+)\/(.*)$/.exec(path) ?? [];
       if (root === undefined || name === undefined) return `${path}: ${message}`;
-      const file = relative(process.cwd(), join(inputs.roots[Number(root)]!, name));
-      const source = readFileSync(file, "utf8").split("\n")[line_ - 1]?.trim() ?? "";
+      const file = relative(process.cwd(), join(inputs.roots[Number(root)], name));
+      const source = readFileSync(file, "utf8").split("\n")[row - 1]?.trim() ?? "";
       const hint =
         message === "imported file does not exist"
-          ? `\n    looked in ${inputs.roots.join(", ")}; name another directory with --include`
+          ? `\n    looked in ${inputs.roots.join(", ")}; add a directory with --include DIR`
           : "";
-      return `${file}:${line_}:${column}: ${message}\n    ${source}${hint}`;
+      return `${file}:${row}:${column}: ${message}\n    ${source}${hint}`;
     });
   return problems.join("\n");
 }

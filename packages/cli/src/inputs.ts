@@ -42,7 +42,7 @@ export function findInputs(inputs: readonly string[], include: readonly string[]
     for (const source of isDirectory ? findProtoFiles(target) : [target]) {
       if (!source.endsWith(".proto")) throw new GenerateError(`${source}: it is not a .proto file`);
       const root = roots.findIndex((directory) => isWithin(source, directory));
-      const path = relative(roots[root]!, source).split(sep).join("/");
+      const path = relative(roots[root], source).split(sep).join("/");
       const other = sources.get(path);
       if (other !== undefined && other !== source) {
         throw new GenerateError(

@@ -258,7 +258,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   }
 
   override bool(): boolean {
-    if (this.pos < this.limit && this.memory[this.pos]! < 0x80) return this.memory[this.pos++] !== 0;
+    if (this.pos < this.limit && this.memory[this.pos] < 0x80) return this.memory[this.pos++] !== 0;
     const low = this.wideVarint();
     return low !== 0 || this.high !== 0;
   }
@@ -266,13 +266,13 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   override int64(): bigint {
     halves[LOW] = this.wideVarint();
     halves[HIGH] = this.high;
-    return signed64[0]!;
+    return signed64[0];
   }
 
   override uint64(): bigint {
     halves[LOW] = this.wideVarint();
     halves[HIGH] = this.high;
-    return unsigned64[0]!;
+    return unsigned64[0];
   }
 
   override sint64(): bigint {
@@ -281,7 +281,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const sign = -(low & 1);
     halves[LOW] = ((low >>> 1) | (high << 31)) ^ sign;
     halves[HIGH] = (high >>> 1) ^ sign;
-    return signed64[0]!;
+    return signed64[0];
   }
 
   override fixed32(): number {
@@ -358,7 +358,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   /** A varint's low 32 bits, signed or not: negative int32 values take 10 bytes, whose high bits say nothing new. */
   private varint(): number {
     if (this.pos < this.limit) {
-      const byte = this.memory[this.pos]!;
+      const byte = this.memory[this.pos];
       if (byte < 0x80) {
         this.pos++;
         return byte;
@@ -371,7 +371,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   private varint32(): number {
     const { pos, memory } = this;
     if (pos < this.limit) {
-      const byte = memory[pos]!;
+      const byte = memory[pos];
       if (byte < 0x80) {
         this.pos = pos + 1;
         return byte;
@@ -392,7 +392,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     let low = 0;
     for (let shift = 0; shift < 28; shift += 7) {
       if (position === limit) this.truncated();
-      const byte = memory[position++]!;
+      const byte = memory[position++];
       low |= (byte & 0x7f) << shift;
       if (byte < 0x80) {
         this.pos = position;
@@ -402,7 +402,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     }
     if (position === limit) this.truncated();
     // Bits 28 to 34 straddle the halves.
-    const middle = memory[position++]!;
+    const middle = memory[position++];
     low |= middle << 28;
     let high = (middle & 0x7f) >> 4;
     if (middle < 0x80) {
@@ -412,7 +412,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     }
     for (let shift = 3; shift < 32; shift += 7) {
       if (position === limit) this.truncated();
-      const byte = memory[position++]!;
+      const byte = memory[position++];
       high |= (byte & 0x7f) << shift;
       if (byte < 0x80) {
         if (shift === 31 && byte > 1) break;
@@ -436,28 +436,28 @@ function shortAscii(memory: Uint8Array, start: number, end: number): string | un
   let text = "";
   let i = start;
   for (; i + 8 <= end; i += 8) {
-    const a = memory[i]!;
-    const b = memory[i + 1]!;
-    const c = memory[i + 2]!;
-    const d = memory[i + 3]!;
-    const e = memory[i + 4]!;
-    const f = memory[i + 5]!;
-    const g = memory[i + 6]!;
-    const h = memory[i + 7]!;
+    const a = memory[i];
+    const b = memory[i + 1];
+    const c = memory[i + 2];
+    const d = memory[i + 3];
+    const e = memory[i + 4];
+    const f = memory[i + 5];
+    const g = memory[i + 6];
+    const h = memory[i + 7];
     if ((a | b | c | d | e | f | g | h) > 0x7f) return undefined;
     text += String.fromCharCode(a, b, c, d, e, f, g, h);
   }
   if (i + 4 <= end) {
-    const a = memory[i]!;
-    const b = memory[i + 1]!;
-    const c = memory[i + 2]!;
-    const d = memory[i + 3]!;
+    const a = memory[i];
+    const b = memory[i + 1];
+    const c = memory[i + 2];
+    const d = memory[i + 3];
     if ((a | b | c | d) > 0x7f) return undefined;
     text += String.fromCharCode(a, b, c, d);
     i += 4;
   }
   for (; i < end; i++) {
-    const byte = memory[i]!;
+    const byte = memory[i];
     if (byte > 0x7f) return undefined;
     text += String.fromCharCode(byte);
   }

@@ -212,18 +212,18 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
 
   override int64(value: string | number | bigint): this {
     splitSigned(value);
-    return this.varint64(halves[LOW]!, halves[HIGH]!);
+    return this.varint64(halves[LOW], halves[HIGH]);
   }
 
   override uint64(value: string | number | bigint): this {
     splitUnsigned(value);
-    return this.varint64(halves[LOW]!, halves[HIGH]!);
+    return this.varint64(halves[LOW], halves[HIGH]);
   }
 
   override sint64(value: string | number | bigint): this {
     splitSigned(value);
-    const low = halves[LOW]!;
-    const high = halves[HIGH]!;
+    const low = halves[LOW];
+    const high = halves[HIGH];
     const sign = high >> 31;
     return this.varint64((low << 1) ^ sign, ((high << 1) | (low >>> 31)) ^ sign);
   }
@@ -266,8 +266,8 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
   }
 
   private fixed64Halves(): this {
-    const low = halves[LOW]!;
-    const high = halves[HIGH]!;
+    const low = halves[LOW];
+    const high = halves[HIGH];
     const view = this.fixed(8);
     view.setInt32(this.position - 8, low, true);
     view.setInt32(this.position - 4, high, true);

@@ -56,7 +56,7 @@ export async function loadCases(schemas: readonly Schema[]): Promise<Case[]> {
       for (const message of schema.messages) {
         const type = root.lookupType(`${schema.package}.${message.name}`);
         const { name } = message;
-        cases.push({ schema, message, codec: generated[name]!, stock: stock[name]!, protobufjs: type });
+        cases.push({ schema, message, codec: generated[name], stock: stock[name], protobufjs: type });
       }
     }
     return cases;

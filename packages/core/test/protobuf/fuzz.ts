@@ -61,7 +61,7 @@ export function fuzz(cases: readonly Case[], random: Random, count: number): Fuz
         const { schema, message } = subject;
         const hex = Buffer.from(input).toString("hex");
         throw new Error(
-          `seed ${random.seed}, input ${i}: ${schema.package}.${message.name} ${hex}: ${error}`,
+          `seed ${random.seed}, input ${i}: ${schema.package}.${message.name} ${hex}: ${String(error)}`,
           {
             cause: error,
           },
@@ -157,13 +157,13 @@ function mutate(random: Random, bytes: Uint8Array, seeds: readonly Seed[]): Uint
     const at = random.below(result.length + 1);
     switch (random.below(10)) {
       case 0:
-        if (at < result.length) result[at]! ^= 1 << random.below(8);
+        if (at < result.length) result[at] ^= 1 << random.below(8);
         break;
       case 1:
         if (at < result.length) result[at] = random.below(256);
         break;
       case 2:
-        if (at < result.length) result[at] = (result[at]! + random.pick([1, 255])) & 0xff;
+        if (at < result.length) result[at] = (result[at] + random.pick([1, 255])) & 0xff;
         break;
       case 3:
         result.splice(at, 0, random.below(256));

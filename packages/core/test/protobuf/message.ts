@@ -67,7 +67,7 @@ export function randomMessage(random: Random, schema: Schema, message: Message, 
       const scalar = randomScalar(random, type);
       return Object.is(scalar, -0) ? 0 : scalar;
     }
-    const inner = randomMessage(random, schema, schema.messages[type.message]!, depth - 1);
+    const inner = randomMessage(random, schema, schema.messages[type.message], depth - 1);
     return type.group ? { inner } : inner;
   };
   const alternatives = message.fields.filter((field) => field.label === "oneof");
@@ -195,23 +195,29 @@ export function neutralOfGenerated(schema: Schema, message: Message, value: Valu
     (type, item) => {
       if (typeof type === "string") return neutralScalar(item);
       const content = type.group ? (item as { inner?: Value }).inner : (item as Value);
-      const inner = content && neutralOfGenerated(schema, schema.messages[type.message]!, content);
+      const inner = content && neutralOfGenerated(schema, schema.messages[type.message], content);
       return type.group ? (inner === undefined ? [] : [[1, inner]]) : inner;
     },
   );
 }
 
+/** protobufjs's 64-bit integers, as far as its typings have them. */
+interface Printable {
+  toString(): string;
+}
+
 /** The neutral form of what protobufjs decoded. */
 export function neutralOfProtobufjs(schema: Schema, message: Message, value: Value): Neutral {
   const scalar = (type: FieldType, item: unknown) => {
-    if (typeof item === "object" && item !== null && "unsigned" in item) return String(item as object); // A Long.
+    if (item instanceof protobufjs.util.Long) return (item as Printable).toString();
     return neutralScalar(type === "bytes" ? Uint8Array.from(item as ArrayLike<number>) : item);
   };
   const key = (type: Scalar, text: string): unknown => {
     if (type === "bool") return text === "true";
     if (!type.includes("64")) return type === "string" ? text : Number(text);
     if (text === "0") return 0n; // A missing key; others are hashes of eight characters.
-    return BigInt(String(protobufjs.util.longFromHash(text, type === "uint64" || type === "fixed64")));
+    const long: Printable = protobufjs.util.longFromHash(text, type === "uint64" || type === "fixed64");
+    return BigInt(long.toString());
   };
   return neutral(
     schema,
@@ -233,7 +239,7 @@ export function neutralOfProtobufjs(schema: Schema, message: Message, value: Val
           ? (holder["inner"] as Value)
           : undefined
         : holder;
-      const inner = content && neutralOfProtobufjs(schema, schema.messages[type.message]!, content);
+      const inner = content && neutralOfProtobufjs(schema, schema.messages[type.message], content);
       return type.group ? (inner === undefined ? [] : [[1, inner]]) : inner;
     },
   );

@@ -38,7 +38,7 @@ describe("MessageReader", () => {
 
   before(async function () {
     this.timeout(60_000);
-    codec = (await loadCases([SCHEMA]))[0]!.codec;
+    codec = (await loadCases([SCHEMA]))[0].codec;
   });
 
   it("is a BinaryReader to generated code", () => {

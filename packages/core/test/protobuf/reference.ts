@@ -45,7 +45,7 @@ class Input {
   varint(): bigint {
     let value = 0n;
     for (let shift = 0n; ; shift += 7n) {
-      const byte = this.take(1)[0]!;
+      const byte = this.take(1)[0];
       if (shift === 63n && byte > 1) throw new Malformed("varint over 64 bits");
       value |= BigInt(byte & 0x7f) << shift;
       if (byte < 0x80) return value;
@@ -160,7 +160,7 @@ function decodeValue(
   if (typeof type === "string") return scalar(input, type, state);
   if (!type.group) {
     const content = new Input(input.take(input.varint32()));
-    return decodeMessage(schema, schema.messages[type.message]!, content, depth + 1, 0, state);
+    return decodeMessage(schema, schema.messages[type.message], content, depth + 1, 0, state);
   }
   const inner: Field = {
     name: "inner",
@@ -193,7 +193,7 @@ function decodeEntry(
   const [key, value] = decodeMessage(schema, entry, input, depth, 0, state);
   if (value === undefined) return;
   const map = (values.get(field) as Map<unknown, unknown> | undefined) ?? new Map<unknown, unknown>();
-  map.set(key![1], value[1]);
+  map.set(key[1], value[1]);
   values.set(field, map);
 }
 

@@ -80,7 +80,7 @@ function randomFields(random: Random, syntax: Schema["syntax"], messages: number
       const type = randomType(random, syntax, messages, label);
       const packed = label === "repeated" && isPackable(type) && !random.once(3);
       const stated =
-        label === "optional" && syntax === "proto2" && random.once(2) ? DEFAULTS[String(type)] : undefined;
+        label === "optional" && syntax === "proto2" && random.once(2) ? DEFAULTS[type as string] : undefined;
       const field = { name: `f${number}`, number, type, label, key: random.pick(KEYS), packed };
       return stated === undefined ? field : { ...field, default: stated };
     });
@@ -135,7 +135,7 @@ export function protoText(schema: Schema): string {
 function fieldText(schema: Schema, field: Field): string {
   const { type, number, label } = field;
   const typeText =
-    typeof type === "string" ? (type === "enum" ? "E" : type) : schema.messages[type.message]!.name;
+    typeof type === "string" ? (type === "enum" ? "E" : type) : schema.messages[type.message].name;
   if (typeof type !== "string" && type.group) {
     // A group declares its own message: these have one field that holds the message meant.
     return `${label} group F${number} = ${number} { optional ${typeText} inner = 1; }`;

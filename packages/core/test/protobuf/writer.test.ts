@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { BinaryWriter as StockWriter, WireType } from "@bufbuild/protobuf/wire";
 import { MessageWriter } from "@sluice/core/protobuf";
 import { expect } from "chai";
@@ -65,7 +66,7 @@ describe("MessageWriter", () => {
   for (const one of CALLS) {
     const [method, argument] = one;
     const shown =
-      typeof argument === "string" ? `a string of ${argument.length}` : String(argument).slice(0, 40);
+      typeof argument === "string" ? `a string of ${argument.length}` : inspect(argument).slice(0, 40);
     it(`writes ${method} ${shown} as the stock writer, whatever the room`, () => {
       const stock = new StockWriter().uint32(7);
       call(stock, one);
@@ -130,7 +131,7 @@ describe("MessageWriter", () => {
     ["bytes", new Uint16Array(4)],
     ["raw", {}],
   ] as const) {
-    it(`refuses ${method} of ${typeof argument} ${String(argument)}`, () => {
+    it(`refuses ${method} of ${inspect(argument)}`, () => {
       const writer = new MessageWriter();
       expect(() => call(writer, [method, argument])).to.throw();
     });
