@@ -60,7 +60,7 @@ export function contextCall(context: ServerContext): ServerCall {
   return context.call;
 }
 
-/** A call that is answered at once, without a handler. */
+/** A call that is refused at once: no handler runs, and the caller is told so. */
 export class RefusedCall extends Stream implements AcceptedStream {
   readonly #code: Status;
   readonly #text: string;
@@ -72,9 +72,7 @@ export class RefusedCall extends Stream implements AcceptedStream {
   }
 
   begin(): void {
-    // RESOURCE_EXHAUSTED here means that no handler was tried: the caller may repeat the call.
-    if (this.#code === Status.RESOURCE_EXHAUSTED) this.session.reset(this, this.#code, this.#text, true);
-    else this.session.end(this, { code: this.#code, text: this.#text, details: [], trailers: undefined });
+    this.session.reset(this, this.#code, this.#text, true);
   }
 
   override onMessage(_message: unknown, cost: number): void {
