@@ -232,7 +232,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
     if (this.#settled) return;
     const { code, message, details, metadata } = error;
     const { mayHaveRun } = this;
-    this.session.reset(this, code, message);
+    this.session.reset(this, Status.CANCELLED, message);
     this.#fail(
       mayHaveRun === error.mayHaveRun
         ? error

@@ -19,10 +19,11 @@ export class MessagePump {
   readonly #sink: Sink;
   readonly #iterator: AsyncIterator<unknown> | Iterator<unknown>;
   #stopped = false;
+  /** A message is being drawn or sent; what either runs may call `resume`, which then has nothing to do. */
   #pulling = false;
   readonly #onResult = (result: IteratorResult<unknown>): void => {
-    this.#pulling = false;
     if (this.#take(result)) this.#pull();
+    else this.#pulling = false;
   };
   readonly #onError = (error: unknown): void => {
     if (this.#stopped) return;
@@ -58,6 +59,7 @@ export class MessagePump {
   }
 
   #pull(): void {
+    this.#pulling = true;
     for (;;) {
       let result: IteratorResult<unknown> | PromiseLike<IteratorResult<unknown>>;
       try {
@@ -66,12 +68,12 @@ export class MessagePump {
         return this.#onError(error);
       }
       if (isThenable(result)) {
-        this.#pulling = true;
         (result as PromiseLike<IteratorResult<unknown>>).then(this.#onResult, this.#onError);
         return;
       }
-      if (!this.#take(result as IteratorResult<unknown>)) return;
+      if (!this.#take(result as IteratorResult<unknown>)) break;
     }
+    this.#pulling = false;
   }
 
   /** Send one result. Returns whether to draw another. */

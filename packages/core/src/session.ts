@@ -28,6 +28,7 @@ import {
   HelloTrait,
   MAX_METHOD_NAME_BYTES,
   MAX_METHODS,
+  MAX_SLOTS,
   MAX_TEXT_BYTES,
   MAX_WINDOW_BYTES,
   nextGeneration,
@@ -188,6 +189,8 @@ export class Session implements ConnectionHandler {
   #maxMetadataBytes = 0;
   /** The longest status message that may be sent. */
   #maxTextBytes = LEAST_TEXT_BYTES;
+  /** How many streams this end may have open. */
+  #maxSlots = 0;
 
   // Streams by slot, and the last id that each slot had.
   #local: (Stream | undefined)[] = NO_STREAMS as (Stream | undefined)[];
@@ -243,6 +246,8 @@ export class Session implements ConnectionHandler {
   /** A reservation of the connection is open: nothing else may be written now. */
   #encoding = false;
   #pumping = false;
+  /** Something was to be written while a reservation was open. */
+  #pumpDue = false;
   #framesReceived = 0;
   #framesAtLastCheck = 0;
   #timer: Timer | undefined = undefined;
@@ -325,14 +330,17 @@ export class Session implements ConnectionHandler {
     if (opening.metadata !== undefined) this.#checkMetadata(opening.metadata.length, "the call's metadata");
     if (!this.#localMethods.has(opening.path)) this.#checkMethod(opening.path);
     stream.lastPending = last;
-    if (this.#freeSlots.length === 0 && this.#localIds.length >= this.#peer!.maxConcurrentStreams) {
-      if (codec !== undefined) this.#encodeAside(stream, codec, message);
-      this.#waiting.push(stream);
-      return false;
-    }
-    if (codec !== undefined && (this.#encoding || this.#sendHead !== undefined)) {
+    if (codec !== undefined && (this.#encoding || this.#sendHead !== undefined || !this.#hasSlot)) {
       this.#encodeAside(stream, codec, message);
       codec = undefined;
+    }
+    // Encoding runs user code (getters), which may have taken the slot, or ended the session.
+    if (this.#state !== State.Ready) {
+      throw new RpcError(Status.UNAVAILABLE, "the connection is closing");
+    }
+    if (!this.#hasSlot) {
+      this.#waiting.push(stream);
+      return false;
     }
     this.#takeSlot(stream);
     try {
@@ -350,8 +358,12 @@ export class Session implements ConnectionHandler {
   send(stream: Stream, codec: MessageCodec<unknown>, message: unknown): boolean {
     if (this.#encoding || stream.sendQueued || stream.id === 0 || this.#controlHead !== undefined) {
       this.#encodeAside(stream, codec, message);
-      if (stream.id !== 0) this.#enqueue(stream);
-      return false;
+      // What it waited for may be over: encoding runs user code.
+      if (this.#encoding || stream.sendQueued || stream.id === 0) {
+        if (stream.id !== 0) this.#enqueue(stream);
+        return false;
+      }
+      return this.#sendNow(stream, undefined, undefined);
     }
     return this.#sendNow(stream, codec, message);
   }
@@ -399,9 +411,8 @@ export class Session implements ConnectionHandler {
    * over. `notRun`: say that the call certainly did not run.
    */
   reset(stream: Stream, code: Status, text: string, notRun = false): void {
-    if (stream.sentReset || stream.resetPending || this.#state === State.Closed) return;
-    this.#dropInput(stream);
-    if (stream.id === 0 || (stream.opening !== undefined && stream.opener)) {
+    if (this.#state === State.Closed) return;
+    if (stream.id === 0 || stream.opening !== undefined) {
       // The peer has not heard of it.
       this.#dropOutput(stream);
       this.wheel.remove(stream);
@@ -413,6 +424,8 @@ export class Session implements ConnectionHandler {
       } else this.#returnSlot(stream);
       return;
     }
+    this.#dropInput(stream);
+    if (stream.sentReset || stream.resetPending) return;
     if (stream.sentEnd && (stream.receivedEnd || !stream.opener)) return;
     this.#dropOutput(stream);
     this.wheel.remove(stream);
@@ -523,6 +536,7 @@ export class Session implements ConnectionHandler {
     this.#peer = hello;
     this.#maxFrameBytes = Math.min(hello.maxFrameBytes, this.connection.traits.maxFrameBytes);
     this.#sendWindow = hello.connectionWindowBytes;
+    this.#maxSlots = Math.min(hello.maxConcurrentStreams, MAX_SLOTS);
     this.#maxWholeBytes = Math.min(
       this.#maxFrameBytes,
       hello.streamWindowBytes >>> 1,
@@ -536,10 +550,14 @@ export class Session implements ConnectionHandler {
       this.#maxWholeBytes - OPEN_PARTS_BYTES,
       this.#maxWholeBytes - END_PARTS_BYTES - this.#maxTextBytes,
     );
+    if (!this.#helloPending) this.#becomeReady();
+  }
+
+  /** Both HELLOs are on their way: this end's, behind which all else goes, and the peer's. */
+  #becomeReady(): void {
+    this.#state = State.Ready;
     this.#timer?.cancel();
     this.#timer = undefined;
-    if (this.#state !== State.Handshaking) return;
-    this.#state = State.Ready;
     if (this.#keepalive !== undefined) this.#watchPeer(this.#keepalive);
     this.#owner.onReady(this);
   }
@@ -972,6 +990,15 @@ export class Session implements ConnectionHandler {
     return !stream.opener && (stream.sentEnd || stream.ending !== undefined);
   }
 
+  get #hasSlot(): boolean {
+    return this.#freeSlots.length > 0 || this.#localIds.length < this.#maxSlots;
+  }
+
+  /** Nothing more may be sent on the stream. */
+  #isGone(stream: Stream): boolean {
+    return stream.sentEnd || stream.resetPending || this.#state === State.Closed;
+  }
+
   #takeSlot(stream: Stream): void {
     let slot = this.#freeSlots.pop();
     if (slot === undefined) {
@@ -1019,10 +1046,7 @@ export class Session implements ConnectionHandler {
 
   /** Calls that waited for a slot take those that are free. */
   #openWaiting(): void {
-    while (
-      this.#waitingHead < this.#waiting.length &&
-      (this.#freeSlots.length > 0 || this.#localIds.length < this.#peer!.maxConcurrentStreams)
-    ) {
+    while (this.#waitingHead < this.#waiting.length && this.#hasSlot) {
       const stream = this.#waiting[this.#waitingHead++]!;
       this.#takeSlot(stream);
       this.#enqueue(stream);
@@ -1100,6 +1124,7 @@ export class Session implements ConnectionHandler {
 
   #enqueue(stream: Stream): void {
     if (stream.sendQueued) return;
+    if (this.#encoding) this.#pumpDue = true;
     stream.sendQueued = true;
     stream.sendNext = undefined;
     if (this.#sendTail === undefined) this.#sendHead = stream;
@@ -1128,6 +1153,7 @@ export class Session implements ConnectionHandler {
 
   /** Write what waits, as far as there is room: first control, then one frame of each stream in turn. */
   #pump(): void {
+    if (this.#encoding) this.#pumpDue = true;
     if (this.#encoding || this.#pumping || this.#state === State.Closed) return;
     this.#pumping = true;
     try {
@@ -1194,6 +1220,7 @@ export class Session implements ConnectionHandler {
   #keepEncoded(stream: Stream, writer: MessageWriter): void {
     const length = writer.position - writer.start;
     this.#checkMessage(length);
+    if (this.#isGone(stream)) return; // user code that encoding ran has ended it
     stream.out = writer.detach();
     stream.outPosition = 0;
     stream.outEnd = stream.outTotal = length;
@@ -1329,17 +1356,20 @@ export class Session implements ConnectionHandler {
           this.#checkMessage(at - writer.start);
         }
       } catch (error) {
-        this.#encoding = false;
         connection.cancel();
-        this.#pump();
         throw error;
       } finally {
         this.#encoding = false;
         writers.push(writer);
+        // What user code did while the message was encoded (a getter that makes or cancels a call) follows this frame.
+        if (this.#pumpDue) {
+          this.#pumpDue = false;
+          queueMicrotask(() => this.#pump());
+        }
       }
-      if (overflowed) {
+      if (overflowed || this.#isGone(stream)) {
         connection.cancel();
-        return Sent.More;
+        return overflowed ? Sent.More : Sent.All;
       }
       flags |= Flag.MESSAGE;
     } else if (stream.out !== undefined) {
@@ -1396,7 +1426,6 @@ export class Session implements ConnectionHandler {
     connection.commit(cost);
     stream.sendWindow -= cost;
     this.#sendWindow -= cost;
-    if (this.#sendHead !== undefined && codec !== undefined) this.#pump(); // calls made while encoding
     return finished && stream.ending === undefined && !stream.lastPending ? Sent.All : Sent.More;
   }
 
@@ -1463,6 +1492,7 @@ export class Session implements ConnectionHandler {
       };
       connection.commit(writeHello(connection.memory, connection.rangeStart, hello));
       this.#helloPending = false;
+      if (this.#peer !== undefined) this.#becomeReady();
     }
     if (this.#goawayPending) {
       if (!this.#writeGoaway()) return false;

@@ -23,7 +23,7 @@ describe("a session with small windows and frames", () => {
         const running = (async () => {
           for await (const { index, data } of calls.bidi(parts)) {
             expect(index).to.equal(at);
-            expect(sameBytes(data, parts[at]!.data), `message ${at} of ${data.length} bytes`).to.equal(true);
+            expect(sameBytes(data, parts[at].data), `message ${at} of ${data.length} bytes`).to.equal(true);
             at++;
           }
         })();

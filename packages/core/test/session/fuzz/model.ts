@@ -23,6 +23,7 @@ export class CallRecord {
   handlerThrew = false;
   responsesTaken = 0;
   outcome: "OK" | RpcError | undefined = undefined;
+  settledAt = 0;
   headers = 0;
   trailers = 0;
 
@@ -37,71 +38,78 @@ export class CallRecord {
   takeRequest(message: Part): void {
     const at = this.requestsTaken++;
     this.#check(message, at, this.plan.requests, 0, "request");
-    if (at >= this.requestsGiven) throw new Error(`request ${at} of ${this} arrived before it was given`);
+    if (at >= this.requestsGiven)
+      throw new Error(`request ${at} of ${this.name} arrived before it was given`);
   }
 
   takeResponse(message: Part): void {
     const at = this.responsesTaken++;
     this.#check(message, at, this.plan.responses, 1_000_000, "response");
-    if (at >= this.responsesGiven) throw new Error(`response ${at} of ${this} arrived before it was given`);
+    if (at >= this.responsesGiven)
+      throw new Error(`response ${at} of ${this.name} arrived before it was given`);
   }
 
   #check(message: Part, at: number, sizes: readonly number[], base: number, what: string): void {
-    if (message.index !== at) throw new Error(`${what} ${at} of ${this} is that of index ${message.index}`);
+    if (message.index !== at)
+      throw new Error(`${what} ${at} of ${this.name} is that of index ${message.index}`);
     const expected = dataOf(this.plan.number, base + at, sizes[at] ?? -1);
     if (!sameBytes(message.data, expected)) {
       throw new Error(
-        `${what} ${at} of ${this} is corrupt (${message.data.length} bytes of ${expected.length})`,
+        `${what} ${at} of ${this.name} is corrupt (${message.data.length} bytes of ${expected.length})`,
       );
     }
   }
 
-  settle(outcome: "OK" | RpcError): void {
-    if (this.settled) throw new Error(`${this} settled twice`);
+  settle(outcome: "OK" | RpcError, now: number): void {
+    if (this.settled) throw new Error(`${this.name} settled twice`);
     this.outcome = outcome;
+    this.settledAt = now;
   }
 
   /** Whether the outcome is one that what happened allows. Throws if not. */
-  judge(world: {
-    now: number;
-    lost: boolean;
-    maxMessageBytes: number;
-    records: ReadonlyMap<number, CallRecord>;
-  }): void {
+  judge(world: { lost: boolean; maxMessageBytes: number; records: ReadonlyMap<number, CallRecord> }): void {
     const { plan, outcome } = this;
-    if (this.handlers > 1) throw new Error(`${this} ran ${this.handlers} handlers`);
+    if (this.handlers > 1) throw new Error(`${this.name} ran ${this.handlers} handlers`);
     if (outcome === undefined) return;
     if (outcome === "OK") {
-      if (!this.handlerReturned) throw new Error(`${this} is OK, but its handler did not return`);
+      if (!this.handlerReturned) throw new Error(`${this.name} is OK, but its handler did not return`);
       if (this.responsesTaken !== plan.responses.length) {
-        throw new Error(`${this} is OK with ${this.responsesTaken} responses of ${plan.responses.length}`);
+        throw new Error(
+          `${this.name} is OK with ${this.responsesTaken} responses of ${plan.responses.length}`,
+        );
       }
       if (plan.readsFirst && plan.readsOnly === undefined && this.requestsTaken !== plan.requests.length) {
         throw new Error(
-          `${this} is OK, but its handler took ${this.requestsTaken} of ${plan.requests.length}`,
+          `${this.name} is OK, but its handler took ${this.requestsTaken} of ${plan.requests.length}`,
         );
       }
       if (this.headers !== 1 || this.trailers !== 1) {
-        throw new Error(`${this} reported headers ${this.headers} times and trailers ${this.trailers} times`);
+        throw new Error(
+          `${this.name} reported headers ${this.headers} times and trailers ${this.trailers} times`,
+        );
       }
       return;
     }
     if (!outcome.mayHaveRun && this.handlers > 0) {
-      throw new Error(`${this} ran, but its error says that it did not: ${outcome}`);
+      throw new Error(`${this.name} ran, but its error says that it did not: ${outcome}`);
     }
     const oversized = [...plan.requests, ...plan.responses].some((size) => size > world.maxMessageBytes - 16);
-    const { records, now } = world;
-    const parent = records.get(plan.parent ?? 0);
+    const family: CallRecord[] = [this];
+    for (let one = world.records.get(plan.parent ?? 0); one !== undefined;) {
+      family.push(one);
+      one = world.records.get(one.plan.parent ?? 0);
+    }
+    const [, ...ancestors] = family;
     const allowed: Partial<Record<Status, boolean>> = {
-      [Status.CANCELLED]: this.cancelled || this.sourceFailed || parent?.isGivenUp === true,
-      [Status.DEADLINE_EXCEEDED]: this.hasExpired(now) || parent?.hasExpired(now) === true,
+      [Status.CANCELLED]: this.cancelled || this.sourceFailed || ancestors.some((one) => one.isGivenUp),
+      [Status.DEADLINE_EXCEEDED]: family.some((one) => one.expireAt <= this.settledAt),
       [Status.UNAVAILABLE]: world.lost,
       [Status.RESOURCE_EXHAUSTED]: oversized,
       [Status.FAILED_PRECONDITION]: world.lost,
       [Status.ABORTED]: this.handlerThrew,
     };
     if (allowed[outcome.code] !== true) {
-      throw new Error(`${this} failed for no reason in the model: ${outcome}`, { cause: outcome });
+      throw new Error(`${this.name} failed for no reason in the model: ${outcome}`, { cause: outcome });
     }
   }
 
@@ -110,11 +118,12 @@ export class CallRecord {
     return this.cancelled || this.brokeOff || this.sourceFailed || this.outcome instanceof RpcError;
   }
 
-  hasExpired(now: number): boolean {
-    return this.plan.timeoutMs !== undefined && now >= this.startedAt + this.plan.timeoutMs;
+  get expireAt(): number {
+    return this.startedAt + (this.plan.timeoutMs ?? Infinity);
   }
 
-  toString(): string {
+  /** For people. */
+  get name(): string {
     const { plan, outcome } = this;
     const state = this.brokeOff
       ? "broken off"
@@ -128,7 +137,7 @@ export class CallRecord {
   describe(): string {
     const { plan } = this;
     return (
-      `${this}: requests ${this.requestsGiven} given, ${this.requestsTaken} taken of [${plan.requests.join(" ")}]` +
+      `${this.name}: requests ${this.requestsGiven} given, ${this.requestsTaken} taken of [${plan.requests.join(" ")}]` +
       `${this.sourceEnded ? " (ended)" : ""}; responses ${this.responsesGiven} given, ${this.responsesTaken} taken ` +
       `of [${plan.responses.join(" ")}]; handlers ${this.handlersEnded}/${this.handlers} (${plan.ending})` +
       `${this.cancelled ? "; cancelled" : ""}${plan.timeoutMs === undefined ? "" : `; ${plan.timeoutMs} ms`}`

@@ -92,7 +92,7 @@ export class Planner {
       readsFirst: random.chance(0.5),
       ending,
       sendsHeader: random.pick(["early", "with first message", "never", "never"] as const),
-      metadataBytes: random.chance(0.1) ? random.magnitude(1, 1500) : 0,
+      metadataBytes: random.chance(0.1) ? random.magnitude(1, 1400) : 0,
       encodesCall: depth < 2 ? rarely(0.05, () => this.call(caller, depth + 1)) : undefined,
       cancelsInEncoding: !calm && random.chance(0.03),
       callsBack:

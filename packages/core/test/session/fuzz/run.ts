@@ -76,7 +76,7 @@ class World {
       ? "live"
       : random.pick(["live", "live", "live", "die", "drain", "drain"] as const);
     if (fate !== "live") void this.#end(fate).catch((error: unknown) => this.#fail(error));
-    this.#channels.forEach((channel, end) => channel.attach(this.#connections[end]!, end === 0));
+    this.#channels.forEach((channel, end) => channel.attach(this.#connections[end], end === 0));
     await this.simulation.run(3_600_000, 2_000_000);
     this.#examine();
   }
@@ -86,10 +86,10 @@ class World {
     const { simulation } = this;
     for (let i = simulation.random.magnitude(0, 200); i > 0; i--) await simulation.pause();
     this.#lost = true;
-    if (fate === "die") this.#connections[simulation.random.integer(0, 1)]!.destroy(new Error("it died"));
+    if (fate === "die") this.#connections[simulation.random.integer(0, 1)].destroy(new Error("it died"));
     else {
       const timeoutMs = simulation.random.pick([1, 10_000, 1_000_000]);
-      this.#closes.push(this.#channels[simulation.random.integer(0, 1)]!.close({ timeoutMs }));
+      this.#closes.push(this.#channels[simulation.random.integer(0, 1)].close({ timeoutMs }));
     }
   }
 
@@ -112,11 +112,11 @@ class World {
     if (plan.parent === undefined) {
       for (let i = random.magnitude(0, 30); i > 0; i--) await simulation.pause();
       // Calls are made on a connection that is ready; how they wait for one is tested elsewhere.
-      while (this.#channels[plan.caller]!.state === "idle") await simulation.pause();
+      while (this.#channels[plan.caller].state === "idle") await simulation.pause();
     }
     const controller = new AbortController();
     const cancel = (): void => {
-      record.cancelled = !record.settled;
+      record.cancelled ||= !record.settled;
       controller.abort();
     };
     if (plan.cancelAfter !== undefined) void this.#after(plan.cancelAfter, cancel);
@@ -130,7 +130,7 @@ class World {
       onHeader: () => void record.headers++,
       onTrailer: () => void record.trailers++,
     };
-    const client = this.#clients[plan.caller]!;
+    const client = this.#clients[plan.caller];
     const requests = (): AsyncIterable<Part> | Iterable<Part> => this.#source(record, cancel);
     const request = (): Part => {
       record.requestsGiven = 1;
@@ -154,13 +154,11 @@ class World {
           if (random.chance(plan.callerPause)) await simulation.pause();
         }
       }
-      record.settle("OK");
+      record.settle("OK", this.now);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      record.settle(error);
+      record.settle(error, this.now);
     }
-    const { now } = this;
-    record.judge({ now, lost: this.#lost, maxMessageBytes: this.#maxMessageBytes, records: this.records });
   }
 
   get now(): number {
@@ -176,7 +174,7 @@ class World {
     const { plan } = record;
     const { simulation } = this;
     const { random } = simulation;
-    const world = this;
+    const request = (at: number): Part => this.#request(record, at, cancel);
     function check(at: number): void {
       if (at !== plan.sourceFailsAt) return;
       record.sourceFailed = true;
@@ -186,7 +184,7 @@ class World {
       for (let at = 0; at < plan.requests.length; at++) {
         check(at);
         record.requestsGiven++;
-        yield world.#request(record, at, cancel);
+        yield request(at);
       }
       check(plan.requests.length);
       record.sourceEnded = true;
@@ -196,7 +194,7 @@ class World {
         if (random.chance(plan.callerPause)) await simulation.pause();
         check(at);
         record.requestsGiven++;
-        yield world.#request(record, at, cancel);
+        yield request(at);
       }
       if (random.chance(plan.callerPause)) await simulation.pause();
       check(plan.requests.length);
@@ -220,7 +218,7 @@ class World {
 
   #request(record: CallRecord, at: number, cancel: () => void): Part {
     const { plan } = record;
-    const data = dataOf(plan.number, at, plan.requests[at]!);
+    const data = dataOf(plan.number, at, plan.requests[at]);
     const isLast = at === plan.requests.length - 1;
     const encodesCall = at === 0 && plan.encodesCall !== undefined;
     if (!encodesCall && !(isLast && plan.cancelsInEncoding)) return { index: at, data };
@@ -314,7 +312,7 @@ class World {
     record.sawEndOfRequests = true;
     if (!record.sourceEnded || record.requestsTaken !== plan.requests.length) {
       throw new Error(
-        `${record} ended its requests after ${record.requestsTaken} of ${plan.requests.length}`,
+        `${record.name} ended its requests after ${record.requestsTaken} of ${plan.requests.length}`,
       );
     }
   }
@@ -326,8 +324,9 @@ class World {
     if (this.#failure !== undefined) throw this.#failure as Error;
     for (const { thrown } of this.#connections) if (thrown !== undefined) throw thrown as Error;
     for (const record of this.records.values()) {
-      if (!record.settled) throw new Error(`${record} hangs`);
-      if (record.handlers !== record.handlersEnded) throw new Error(`the handler of ${record} hangs`);
+      if (!record.settled) throw new Error(`${record.name} hangs`);
+      if (record.handlers !== record.handlersEnded) throw new Error(`the handler of ${record.name} hangs`);
+      record.judge({ lost: this.#lost, maxMessageBytes: this.#maxMessageBytes, records: this.records });
     }
     this.#connections.forEach((connection, end) => {
       const session = connection.handler as Session;

@@ -5,7 +5,7 @@ import {
   type Peer,
   type Traits,
 } from "@sluice/core";
-import { Random } from "./random.js";
+import type { Random } from "./random.js";
 
 /** How a simulated link carries frames. */
 export interface LinkOptions {
@@ -45,6 +45,8 @@ export class SimulatedConnection implements Connection {
   /** Sees every frame that is committed here, in order. */
   onCommit: ((frame: Frame) => void) | undefined = undefined;
   referenced = true;
+  /** While set, there is no room at all. */
+  full = false;
 
   readonly #random: Random;
   readonly #capacityBytes: number;
@@ -79,7 +81,7 @@ export class SimulatedConnection implements Connection {
     }
     if (this.#closing || this.#closed) return false;
     const room = this.#capacityBytes - this.#queuedBytes;
-    if (room < min || this.#random.chance(this.#backPressure)) {
+    if (this.full || room < min || this.#random.chance(this.#backPressure)) {
       this.#blocked = true;
       return false;
     }
@@ -153,8 +155,7 @@ export class SimulatedConnection implements Connection {
   // What can happen here next, and making it happen.
 
   get deliverable(): number {
-    const { other } = this;
-    return other.handler === undefined || other.#notified ? 0 : this.#queue.length;
+    return this.other.handler === undefined ? 0 : this.#queue.length;
   }
 
   /** Deliver the next `frames` frames committed here to the other end, in one turn. */
@@ -163,7 +164,7 @@ export class SimulatedConnection implements Connection {
     for (let i = 0; i < frames && this.#queue.length > 0; i++) {
       const frame = this.#queue.shift()!;
       this.#queuedBytes -= frame.length;
-      // An end that is closing reads no more.
+      // An end that is closing, or gone, reads no more.
       if (other.#closing || other.#closed) continue;
       const start = this.#random.integer(0, 16);
       const memory = new Uint8Array(start + frame.length + this.#random.integer(0, 16)).fill(POISON);
@@ -182,7 +183,13 @@ export class SimulatedConnection implements Connection {
   thrown: unknown = undefined;
 
   get writable(): boolean {
-    return this.#blocked && !this.#closing && !this.#closed && this.#queuedBytes < this.#capacityBytes / 2;
+    return (
+      this.#blocked &&
+      !this.full &&
+      !this.#closing &&
+      !this.#closed &&
+      this.#queuedBytes < this.#capacityBytes / 2
+    );
   }
 
   tellWritable(): void {
@@ -227,8 +234,8 @@ export function frameOf(bytes: Uint8Array): Frame {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return {
     stream: view.getUint32(4, true),
-    type: bytes[8]!,
-    flags: bytes[9]!,
+    type: bytes[8],
+    flags: bytes[9],
     aux: view.getUint16(10, true),
     payload: bytes.subarray(FRAME_HEADER_BYTES),
   };

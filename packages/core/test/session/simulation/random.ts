@@ -34,7 +34,7 @@ export class Random {
   }
 
   pick<T>(choices: readonly T[]): T {
-    return choices[this.integer(0, choices.length - 1)]!;
+    return choices[this.integer(0, choices.length - 1)];
   }
 
   /** An integer from `low` to `high` of which every order of magnitude is equally likely. */

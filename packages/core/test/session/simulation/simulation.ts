@@ -53,7 +53,7 @@ export class Simulation {
     }
     if (this.#paused.length > 0) {
       const at = random.integer(0, this.#paused.length - 1);
-      events.push(() => this.#paused.splice(at, 1)[0]!());
+      events.push(() => this.#paused.splice(at, 1)[0]());
     }
     if (events.length === 0) return false;
     random.pick(events)();
@@ -61,8 +61,8 @@ export class Simulation {
   }
 
   /**
-   * Run until nothing can happen any more, letting time pass only when nothing else can. Throws if that takes more than
-   * `maxSteps` events, or longer than `maxMs` of simulated time (timers that are due later stay).
+   * Run until nothing can happen any more, letting time pass only when nothing else can, `maxMs` at most. Rejects if it
+   * takes more than `maxSteps` events.
    */
   async run(maxMs = Infinity, maxSteps = 1_000_000): Promise<void> {
     const end = this.clock.now() + maxMs;
@@ -71,9 +71,10 @@ export class Simulation {
       if (steps > maxSteps) throw new Error(`the simulation goes on after ${maxSteps} events`);
       if (this.step()) continue;
       const next = this.clock.nextDue;
-      if (next === undefined || next > end) return;
+      if (next === undefined || next > end) break;
       this.clock.advanceTo(next);
     }
+    if (end !== Infinity) this.clock.advanceTo(end);
   }
 
   /** Run until `done`, or until nothing can happen any more. */
