@@ -182,9 +182,7 @@ function encodeRecord(init: Readonly<Record<string, MetadataValue | readonly Met
  * came last is kept: it is most often the same again.
  */
 export function decodeMetadata(memory: Uint8Array, start: number, end: number): Metadata | string {
-  let i = end - start;
-  if (i === lastArrived.length) while (i > 0 && lastArrived[i - 1] === memory[start + i - 1]) i--;
-  if (i > 0) {
+  if (!isLastArrived(memory, start, end)) {
     const malformed = checkMetadataBlock(memory, start, end);
     if (malformed !== undefined) return malformed;
     lastArrived = keepBlock(memory, start, end);
@@ -193,6 +191,13 @@ export function decodeMetadata(memory: Uint8Array, start: number, end: number): 
 }
 
 let lastArrived: Uint8Array = new Uint8Array(0);
+
+function isLastArrived(memory: Uint8Array, start: number, end: number): boolean {
+  let i = end - start;
+  if (i !== lastArrived.length) return false;
+  while (i > 0 && lastArrived[i - 1] === memory[start + i - 1]) i--;
+  return i === 0;
+}
 
 /** Why `memory[start..end)` is no metadata block; undefined if it is one. */
 function checkMetadataBlock(memory: Uint8Array, start: number, end: number): string | undefined {

@@ -5,6 +5,7 @@ import {
   Status,
   connectWith,
   type Channel,
+  type EndpointOptions,
   type Implementation,
   type Limits,
   type MetadataInit,
@@ -14,16 +15,18 @@ import { ManualClock, ScriptedConnection, ScriptedTransport, turn } from "./carr
 import type { Detail, MetadataEntries, Side, StatusName } from "./frame.js";
 import { Vectors, type Kind } from "./service.js";
 
-/** What a program does with a call. Messages are in hexadecimal. */
+/** How a program makes a call. Messages are in hexadecimal. */
+export interface Making {
+  readonly call: Kind;
+  readonly request?: string;
+  readonly metadata?: MetadataEntries;
+  readonly timeoutMs?: number;
+  /** Take no response before a `take`. */
+  readonly slow?: true;
+}
+
+/** What a program does with a call. */
 export type Action =
-  | {
-      readonly call: Kind;
-      readonly request?: string;
-      readonly metadata?: MetadataEntries;
-      readonly timeoutMs?: number;
-      /** Take no response before a `take`. */
-      readonly slow?: true;
-    }
   | { readonly send: string }
   | { readonly halfClose: true }
   | { readonly cancel: true }
@@ -32,8 +35,7 @@ export type Action =
   | { readonly trailer: MetadataEntries }
   | { readonly respond: string }
   | { readonly end: true }
-  | { readonly fail: StatusName; readonly text?: string; readonly details?: readonly Detail[] }
-  | { readonly close: true };
+  | { readonly fail: StatusName; readonly text?: string; readonly details?: readonly Detail[] };
 
 /** What a program sees of a call. */
 export type Sight =
@@ -80,7 +82,9 @@ class Messages implements AsyncIterable<string> {
 }
 
 /** One end of a call, whose program the script is. */
-interface Call {
+export interface Call {
+  /** What the program has seen and the script has not asked for. */
+  readonly seen: Sight[];
   readonly output: Messages;
   readonly cancel: AbortController;
   context?: ServerContext;
@@ -92,26 +96,26 @@ interface Call {
 
 /** The reference implementation at one end of a scripted connection. */
 export class Endpoint {
-  readonly connection = new ScriptedConnection();
-  /** What its program has seen and the script has not asked for. */
-  readonly seen: Sight[] = [];
-  readonly clock: ManualClock;
-  readonly #calls: Call[] = [];
+  readonly connection: ScriptedConnection;
+  readonly clock = new ManualClock();
+  /** Calls that the peer has made and the script has not asked for. */
+  readonly accepted: Call[] = [];
   #channel: Channel | undefined = undefined;
   #server: Server | undefined = undefined;
 
-  private constructor(clock: ManualClock) {
-    this.clock = clock;
+  private constructor(maxFrameBytes: number) {
+    this.connection = new ScriptedConnection({ maxFrameBytes });
   }
 
   /** An endpoint that has sent its HELLO and waits for the peer's; `ready` is resolved when that has come. */
   static async start(
     side: Side,
     limits: Partial<Limits> = {},
-    options: object = {},
+    options: EndpointOptions = {},
+    maxFrameBytes = 65 * 1024,
   ): Promise<{ endpoint: Endpoint; ready: Promise<unknown> }> {
-    const clock = new ManualClock();
-    const endpoint = new Endpoint(clock);
+    const endpoint = new Endpoint(maxFrameBytes);
+    const { clock } = endpoint;
     const transport = new ScriptedTransport(endpoint.connection);
     const implementation = endpoint.#implementation();
     let ready: Promise<unknown>;
@@ -135,15 +139,14 @@ export class Endpoint {
     return { endpoint, ready };
   }
 
-  /** Let the program act on its call number `call`. */
-  async act(action: Action, call = 0): Promise<void> {
-    if ("call" in action) this.#begin(action, call);
-    else if ("close" in action) void (this.#server ?? this.#channel!).close();
-    else this.#continue(action, this.#calls[call]);
+  /** Close the channel, or the server. */
+  async close(): Promise<void> {
+    void (this.#server ?? this.#channel!).close();
     await turn();
   }
 
-  #continue(action: Exclude<Action, { call: Kind } | { close: true }>, call: Call): void {
+  /** Let the program act on a call. */
+  async act(call: Call, action: Action): Promise<void> {
     if ("send" in action) call.output.push(action.send);
     else if ("halfClose" in action || "end" in action) call.output.end();
     else if ("cancel" in action) call.cancel.abort(new Error("by the script"));
@@ -163,25 +166,26 @@ export class Endpoint {
         else call.context!.setTrailer(name, value);
       }
     }
+    await turn();
   }
 
   // The calling side.
 
-  #begin(action: Extract<Action, { call: Kind }>, number: number): void {
+  /** Let the program make a call. */
+  async make(action: Making): Promise<Call> {
     const output = new Messages();
-    const call: Call = { output, cancel: new AbortController() };
-    this.#calls[number] = call;
+    const call: Call = { seen: [], output, cancel: new AbortController() };
     let trailer: MetadataEntries = [];
     const options = {
       ...(action.metadata && { metadata: metadataOf(action.metadata) }),
       ...(action.timeoutMs !== undefined && { timeoutMs: action.timeoutMs }),
       signal: call.cancel.signal,
       onHeader: (header: Metadata) => {
-        if (header.size > 0) this.seen.push({ header: entriesOf(header) });
+        if (header.size > 0) call.seen.push({ header: entriesOf(header) });
       },
       onTrailer: (metadata: Metadata) => void (trailer = entriesOf(metadata)),
     };
-    const end = (error?: unknown): void => void this.seen.push(statusOf(error, trailer));
+    const end = (error?: unknown): void => void call.seen.push(statusOf(error, trailer));
     const client = this.#channel!.client(Vectors);
     const kind = action.call;
     const streaming = Vectors.methods[kind].requestStream;
@@ -191,24 +195,27 @@ export class Endpoint {
       const response =
         kind === "unary" ? client.unary(request, options) : client.clientStream(output, options);
       response.then((message) => {
-        this.seen.push({ response: message });
+        call.seen.push({ response: message });
         end();
       }, end);
     } else {
       const responses =
         kind === "serverStream" ? client.serverStream(request, options) : client.bidi(output, options);
       if (action.slow) call.responses = responses[Symbol.asyncIterator]();
-      else void this.#takeAll(responses, (response) => ({ response }), end);
+      else void this.#takeAll(call, responses, (response) => ({ response }), end);
     }
+    await turn();
+    return call;
   }
 
   async #takeAll(
+    call: Call,
     messages: AsyncIterable<string>,
     sight: (message: string) => Sight,
     end: (error?: unknown) => void,
   ): Promise<void> {
     try {
-      for await (const message of messages) this.seen.push(sight(message));
+      for await (const message of messages) call.seen.push(sight(message));
     } catch (error) {
       return end(error);
     }
@@ -217,7 +224,7 @@ export class Endpoint {
 
   async #takeOne(call: Call): Promise<void> {
     const result = await call.responses!.next();
-    if (result.done !== true) this.seen.push({ response: result.value });
+    if (result.done !== true) call.seen.push({ response: result.value });
   }
 
   // The serving side.
@@ -238,22 +245,23 @@ export class Endpoint {
   }
 
   #accept(kind: Kind, request: unknown, context: ServerContext): Call {
-    const call: Call = { output: new Messages(), cancel: new AbortController(), context };
-    this.#calls.push(call);
-    this.seen.push({
+    const call: Call = { seen: [], output: new Messages(), cancel: new AbortController(), context };
+    this.accepted.push(call);
+    call.seen.push({
       call: kind,
       ...(context.metadata.size > 0 && { metadata: entriesOf(context.metadata) }),
     });
     context.signal.addEventListener("abort", () => {
-      this.seen.push({ cancelled: nameOf((context.signal.reason as RpcError).code) });
+      call.seen.push({ cancelled: nameOf((context.signal.reason as RpcError).code) });
     });
-    if (typeof request === "string") this.seen.push({ request });
+    if (typeof request === "string") call.seen.push({ request });
     else {
       void this.#takeAll(
+        call,
         request as AsyncIterable<string>,
         (message) => ({ request: message }),
         (error) => {
-          if (error === undefined) this.seen.push({ halfClose: true });
+          if (error === undefined) call.seen.push({ halfClose: true });
         },
       );
     }

@@ -338,30 +338,32 @@ function detailBytes({ typeUrl, value }: Detail): Buffer {
   return field(0x1a, Buffer.concat([field(0x0a, Buffer.from(typeUrl)), field(0x12, hex(value))]));
 }
 
-/** The length-delimited fields of a message that has no others. */
+/** The length-delimited fields of a message of such fields and varints. */
 function* fields(bytes: Buffer): Generator<[tag: number, value: Buffer]> {
-  for (let at = 0; at < bytes.length;) {
-    const tag = bytes[at++];
-    let length = 0;
-    for (let shift = 0; ; shift += 7) {
-      length |= (bytes[at] & 0x7f) << shift;
-      if (bytes[at++] < 0x80) break;
+  let at = 0;
+  const varint = (): number => {
+    for (let value = 0, shift = 0; ; shift += 7) {
+      value |= (bytes[at] & 0x7f) << shift;
+      if (bytes[at++] < 0x80) return value;
     }
-    yield [tag, bytes.subarray(at, (at += length))];
+  };
+  while (at < bytes.length) {
+    const tag = varint();
+    const length = varint();
+    if ((tag & 7) === 2) yield [tag, bytes.subarray(at, (at += length))];
   }
 }
 
 function detailsOf(bytes: Buffer | undefined): Detail[] | undefined {
-  return (
-    bytes &&
-    [...fields(bytes)].map(([, any]) => {
-      const parts = new Map(fields(any));
-      return {
-        typeUrl: (parts.get(0x0a) ?? "").toString(),
-        value: (parts.get(0x12) ?? Buffer.alloc(0)).toString("hex"),
-      };
-    })
-  );
+  if (bytes === undefined) return undefined;
+  const anys = [...fields(bytes)].filter(([tag]) => tag === 0x1a);
+  return anys.map(([, any]) => {
+    const parts = new Map(fields(any));
+    return {
+      typeUrl: (parts.get(0x0a) ?? "").toString(),
+      value: (parts.get(0x12) ?? Buffer.alloc(0)).toString("hex"),
+    };
+  });
 }
 
 /** The properties that are there. */

@@ -33,7 +33,7 @@ describe("a session and what a peer may do to it", () => {
     // An END with a response of 20,000 bytes costs 20,012: three have credit, 5,500 bytes are left.
     for (let i = 0; i < 6; i++) {
       peer.say(open(i));
-      await peer.endpoint.act({ respond: payload(20000) }, i);
+      await peer.endpoint.act(peer.endpoint.accepted[i], { respond: payload(20000) });
     }
     expect(peer.takeAll()).to.have.length(3);
     peer.say({ type: "CREDIT", stream: null, bytes: 14511 });
@@ -124,8 +124,8 @@ describe("a session and what a peer may do to it", () => {
   it("sends large messages in the order in which they came", async () => {
     const peer = await Peer.of("connecting", { streamWindowBytes: 65536, reassemblyBytes: 200_000 });
     const { endpoint } = peer;
-    for (const [call, bytes] of [100_000, 120_000, 70_000].entries()) {
-      await endpoint.act({ call: "unary", request: payload(bytes) }, call);
+    for (const bytes of [100_000, 120_000, 70_000]) {
+      await endpoint.make({ call: "unary", request: payload(bytes) });
     }
     expect(peer.takeAll()).to.have.length(1);
     peer.say({ type: "CREDIT", stream: stream(0), bytes: 100_000 });
