@@ -325,8 +325,9 @@ export class Channel implements SessionOwner, Acceptor {
   onClosed(session: Session, error: Error | undefined): void {
     this.#sessions.delete(session);
     if (session === this.#session) {
-      const cause = error ?? new RpcError(Status.UNAVAILABLE, "the peer closed the connection");
-      this.#loseSession(session, RpcError.from(cause, Status.UNAVAILABLE));
+      // However the connection ended: to calls it is gone.
+      const text = error?.message ?? "the peer closed the connection";
+      this.#loseSession(session, new RpcError(Status.UNAVAILABLE, text, { cause: error }));
     }
     if (this.#sessions.size === 0) {
       if (this.#closing !== undefined) this.#finishClosing();
