@@ -14,6 +14,7 @@ import { describeSending } from "./suite/sending.js";
 import { describeStress } from "./suite/stress.js";
 import type { Subject } from "./subject.js";
 
+export { echo } from "./echo.js";
 export { Endpoint } from "./endpoint.js";
 export { makeFrame } from "./frames.js";
 export type { Subject } from "./subject.js";

@@ -2,32 +2,11 @@
  * The other process in the tests "between processes": node program.js MODULE EXPORT MODE ADDRESS OPTIONS
  */
 import type { Connection, Transport, TransportOptions } from "@sluice/core";
+import { echo } from "./echo.js";
 import { makeFrame } from "./frames.js";
 
 export type Mode =
   "listen-echo" | "listen-sink" | "listen-unref" | "connect-echo" | "connect-flood" | "connect-unref";
-
-/** Sends every frame back; those for which there is no room wait. */
-function echo(connection: Connection): void {
-  const waiting: Uint8Array[] = [];
-  const send = (frame: Uint8Array): boolean => {
-    if (!connection.reserve(frame.length)) return false;
-    connection.memory.set(frame, connection.rangeStart);
-    connection.commit(frame.length);
-    return true;
-  };
-  const drain = (): void => {
-    while (waiting.length > 0 && send(waiting[0]!)) waiting.shift();
-  };
-  connection.start({
-    onFrame(memory, start, end) {
-      waiting.push(memory.slice(start, end));
-      if (waiting.length === 1) drain();
-    },
-    onWritable: drain,
-    onClose() {},
-  });
-}
 
 function sink(connection: Connection): void {
   connection.start({ onFrame() {}, onWritable() {}, onClose() {} });

@@ -9,6 +9,9 @@ import {
 } from "../../stream/channel.js";
 import { giveSlab, nextId, readSlab, takeSlab } from "../../stream/slabs.js";
 
+/** Written at once, so that a slow peer's progress shows: Node tells only when a whole write is done. */
+const WRITE_BYTES = 64 * 1024;
+
 let scheduled: NodeChannel[] = [];
 
 function flushScheduled(): void {
@@ -81,8 +84,8 @@ export class NodeChannel implements ByteChannel {
     const start = slab.words[START]!;
     const end = slab.words[END]!;
     if (start === end) return this.#onDrained();
-    this.#writingTo = end;
-    this.#writer.write(slab.memory.subarray(start, end), (error) => {
+    this.#writingTo = Math.min(end, start + WRITE_BYTES);
+    this.#writer.write(slab.memory.subarray(start, this.#writingTo), (error) => {
       // An error is told by the stream's event of that name.
       if (!error && !this.#closed) this.#onWritten();
     });

@@ -1,6 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { Socket } from "node:net";
+import { Readable } from "node:stream";
 import { readSlab } from "../../stream/slabs.js";
 import type { ByteStream, ChildPipes, Pipes } from "../index.js";
 import { NodeChannel } from "./channel.js";
@@ -46,7 +47,12 @@ export const pipes: Pipes = {
   inherited: (readFd, writeFd) => stream(readerOf(readFd), writerOf(writeFd)),
 
   takeStandard() {
-    // Node cannot duplicate a descriptor, so only what JavaScript prints can be turned aside.
+    // Node cannot duplicate a descriptor, so only what JavaScript prints and reads can be turned aside.
+    Object.defineProperty(process, "stdin", {
+      value: Readable.from([]),
+      configurable: true,
+      enumerable: true,
+    });
     process.stdout.write = process.stderr.write.bind(process.stderr) as typeof process.stdout.write;
     return stream(
       readerOf(0).once("close", () => replaceByNothing(0)),
