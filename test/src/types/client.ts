@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unused-vars, @typescript-eslint/no-unsafe-call, @typescript-eslint/await-thenable -- what is wrong, or used for its type only, is the test */
 /**
  * Clients are typed by the Definition that they are made from. Compiling this file is the test: it fails to compile
  * when a type is not as claimed, or when what must not compile does.

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unused-vars -- what is wrong, or used for its type only, is the test */
 /** Handlers are typed by the Definition that they implement. Compiling this file is the test. */
 import type { Handler, Implementation, Server, ServerContext } from "@sluice/core";
 import { from, type Observable } from "rxjs";

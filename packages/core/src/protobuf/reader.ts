@@ -53,7 +53,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
 
   /** The end of the innermost message being read. */
   private limit = 0;
-  /** The field number of the innermost group being read; 0 in a message. */
+  /** The field number of the innermost group being read; 0 in a message, and when the group has ended. */
   private group = 0;
   /** `limit` and `group` of the enclosing messages. */
   private readonly limits: number[] = [];
@@ -138,9 +138,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
 
   private leave(): void {
     if (this.spanEnd !== 0) this.endSpan();
-    if (this.group !== 0 && !(this.pos === this.tagEnd && (this.lastTag & 7) === WireType.EndGroup)) {
-      this.fail(`group ${this.group} does not end`);
-    }
+    if (this.group !== 0) this.fail(`group ${this.group} does not end`);
     this.limit = this.limits.pop()!;
     this.group = this.groups.pop()!;
   }
@@ -189,14 +187,18 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const wireType = tag & 7;
     if (tag < 8) this.fail("field number 0");
     if (wireType > WireType.Bit32) this.fail(`unknown wire type ${wireType}`);
-    if (wireType === WireType.EndGroup && tag >>> 3 !== this.group) {
-      this.fail(
-        `end of group ${tag >>> 3} ${this.group === 0 ? "outside a group" : `in group ${this.group}`}`,
-      );
-    }
+    if (wireType === WireType.EndGroup) this.endGroup(tag >>> 3);
     this.lastTag = tag;
     this.tagEnd = this.pos;
     return tag;
+  }
+
+  private endGroup(fieldNo: number): void {
+    const { group } = this;
+    if (fieldNo !== group) {
+      this.fail(`end of group ${fieldNo} ${group === 0 ? "outside a group" : `in group ${group}`}`);
+    }
+    this.group = 0;
   }
 
   override tag(): [fieldNo: number, wireType: WireType] {

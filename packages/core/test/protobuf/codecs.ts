@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import protobufjs from "protobufjs";
@@ -24,43 +24,62 @@ export interface Case {
   readonly protobufjs: protobufjs.Type;
 }
 
-/** Generate and load the codecs of all messages of `schemas`, as `sluice generate` makes them. */
-export async function loadCases(schemas: readonly Schema[]): Promise<Case[]> {
+/** Codecs by message name. */
+export type Codecs = Readonly<Record<string, GeneratedCodec>>;
+
+/** What `sluice generate` makes of one `.proto` file. */
+export interface Generated {
+  readonly own: Codecs;
+  /** The same code on the writer and reader that ts-proto would use. */
+  readonly stock: Codecs;
+}
+
+/** Generate and load the codecs of `.proto` files, given their texts by name (without extension). */
+export async function loadGenerated(protos: ReadonlyMap<string, string>): Promise<Map<string, Generated>> {
   // Beside this file, so that the generated code finds @sluice/core.
   const directory = mkdtempSync(join(fileURLToPath(new URL(".", import.meta.url)), "generated-"));
+  const load = async (file: string, code: string) => {
+    writeFileSync(join(directory, file), code);
+    return (await import(pathToFileURL(join(directory, file)).href)) as Codecs;
+  };
   try {
     const source = join(directory, "proto");
     mkdirSync(source);
-    for (const schema of schemas) writeFileSync(join(source, `${schema.package}.proto`), protoText(schema));
+    for (const [name, text] of protos) writeFileSync(join(source, `${name}.proto`), text);
     await generate({ inputs: [source], out: directory });
-    for (const file of readdirSync(directory).filter((name) => name.endsWith(".ts"))) {
-      const { outputText } = ts.transpileModule(readFileSync(join(directory, file), "utf8"), {
+    const result = new Map<string, Generated>();
+    for (const name of protos.keys()) {
+      const { outputText } = ts.transpileModule(readFileSync(join(directory, `${name}.ts`), "utf8"), {
         compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext },
       });
-      writeFileSync(join(directory, file.replace(/\.ts$/, ".js")), outputText);
-      const stock = outputText.replace(
+      const stockText = outputText.replace(
         "import { BinaryReader, BinaryWriter",
         'import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";\nimport { WireType',
       );
-      writeFileSync(join(directory, file.replace(/\.ts$/, ".stock.js")), stock);
+      const own = await load(`${name}.js`, outputText);
+      result.set(name, { own, stock: await load(`${name}.stock.js`, stockText) });
     }
-    const cases: Case[] = [];
-    for (const schema of schemas) {
-      const load = async (suffix: string) => {
-        const file = pathToFileURL(join(directory, schema.package + suffix)).href;
-        return (await import(file)) as Record<string, GeneratedCodec>;
-      };
-      const generated = await load(".js");
-      const stock = await load(".stock.js");
-      const { root } = protobufjs.parse(protoText(schema), { keepCase: true });
-      for (const message of schema.messages) {
-        const type = root.lookupType(`${schema.package}.${message.name}`);
-        const { name } = message;
-        cases.push({ schema, message, codec: generated[name], stock: stock[name], protobufjs: type });
-      }
-    }
-    return cases;
+    return result;
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Generate and load the codecs of all messages of `schemas`. */
+export async function loadCases(schemas: readonly Schema[]): Promise<Case[]> {
+  const generated = await loadGenerated(
+    new Map(schemas.map((schema) => [schema.package, protoText(schema)])),
+  );
+  return schemas.flatMap((schema) => {
+    const { own, stock } = generated.get(schema.package)!;
+    const { root } = protobufjs.parse(protoText(schema), { keepCase: true });
+    root.resolveAll(); // Until then it takes groups for messages.
+    return schema.messages.map((message) => ({
+      schema,
+      message,
+      codec: own[message.name],
+      stock: stock[message.name],
+      protobufjs: root.lookupType(`${schema.package}.${message.name}`),
+    }));
+  });
 }

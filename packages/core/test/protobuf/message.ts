@@ -76,8 +76,10 @@ export function randomMessage(random: Random, schema: Schema, message: Message, 
     const present = !isDeep && !random.once(3);
     switch (label) {
       case "plain":
-      case "required":
         result[name] = present ? value(type) : unset(type);
+        break;
+      case "required":
+        result[name] = 1 + random.below(1000); // Generated code does not write a 0, and protobufjs misses it then.
         break;
       case "optional":
         result[name] = present

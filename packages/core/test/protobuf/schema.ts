@@ -99,11 +99,10 @@ function randomType(
   messages: number,
   label: Field["label"],
 ): FieldType {
-  if (!random.once(4)) return random.pick(SCALARS);
-  // A required message could not end; a required enum has no unset value to compare.
-  if (label === "required") return "int32";
+  if (label === "required") return "int32"; // A required message could not end.
+  if (!random.once(3)) return random.pick(SCALARS);
   if (random.once(3)) return "enum";
-  const group = syntax === "proto2" && (label === "optional" || label === "repeated") && random.once(2);
+  const group = syntax === "proto2" && (label === "optional" || label === "repeated") && !random.once(3);
   return { message: random.below(messages), group };
 }
 
