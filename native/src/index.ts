@@ -45,7 +45,7 @@ export interface WriteSlab {
   readonly words: Int32Array;
 }
 
-/** Whom a channel tells. */
+/** Whom a channel tells. `onRead` is looked up when the channel is made, the others when they are called. */
 export interface ByteHandler {
   /**
    * `readSlab[carry..end)` has just been read, where `carry` is what this handler returned last time (0 at first).

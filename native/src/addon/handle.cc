@@ -21,9 +21,11 @@ void Loop::Closed() {
 }
 
 Poll::Poll(Loop& loop, Napi::Object keep, int fd, void* target, Callback callback)
-    : handle_(loop, keep, this,
-              [fd](uv_loop_t* uv, uv_poll_t* handle) {
-                const int status = uv_poll_init(uv, handle, fd);
+    : loop_(loop),
+      fd_(fd),
+      handle_(loop, keep, this,
+              [&loop, fd](uv_loop_t* uv, uv_poll_t* handle) {
+                const int status = loop.polled().contains(fd) ? UV_EEXIST : uv_poll_init(uv, handle, fd);
                 if (status == 0) return;
                 std::string subject = "descriptor " + std::to_string(fd);
                 if (status == UV_EEXIST) subject += " is polled in this event loop already";
@@ -31,7 +33,9 @@ Poll::Poll(Loop& loop, Napi::Object keep, int fd, void* target, Callback callbac
                 throw os::SystemError(-status, "epoll_ctl", subject);
               }),
       target_(target),
-      callback_(callback) {}
+      callback_(callback) {
+  loop.polled().insert(fd);
+}
 
 void Poll::Arm(int events) {
   if (events == armed_) return;

@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include <memory>
+#include <unordered_set>
 #include <utility>
 
 #include "../os/error.h"
@@ -24,6 +25,9 @@ class Loop {
   // aborts the whole process.
   void End(napi_async_cleanup_hook_handle hook);
 
+  // Which descriptors have a Poll. libuv finds a second one only while the first is armed, and arming both is fatal.
+  std::unordered_set<int>& polled() { return polled_; }
+
  private:
   template <class>
   friend class Handle;
@@ -34,6 +38,7 @@ class Loop {
   Napi::Env env_;
   uv_loop_t* loop_;
   size_t open_ = 0;
+  std::unordered_set<int> polled_;
   napi_async_cleanup_hook_handle hook_ = nullptr;
 };
 
@@ -84,6 +89,7 @@ class Poll {
 
   // Makes `fd` non-blocking, and does not own it.
   Poll(Loop& loop, Napi::Object keep, int fd, void* target, Callback callback);
+  ~Poll() { loop_.polled().erase(fd_); }
 
   // `events` of uv_poll_event; 0 for none.
   void Arm(int events);
@@ -92,6 +98,8 @@ class Poll {
  private:
   static void OnEvents(uv_poll_t* handle, int status, int events);
 
+  Loop& loop_;
+  const int fd_;
   Handle<uv_poll_t> handle_;
   void* target_;
   Callback callback_;
