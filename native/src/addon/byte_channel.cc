@@ -16,7 +16,7 @@ namespace {
 
 // One channel reads this often before others have their turn.
 constexpr int kMaxReads = 4;
-// What one message with descriptors may carry in bytes: a kernel that takes a message of this size at all takes it whole.
+// What one message with descriptors may carry in bytes. What the kernel leaves of it always fits into an empty slab.
 constexpr size_t kMaxBytesWithDescriptors = 4096;
 
 }  // namespace
@@ -269,7 +269,9 @@ void ByteChannel::SendDescriptors(const Napi::CallbackInfo& info) {
       throw os::ArgumentError("1 to 253 descriptors go at once, not " + std::to_string(list.Length()));
     }
     std::vector<int> fds;
-    for (uint32_t index = 0; index < list.Length(); ++index) fds.push_back(ToDescriptor(list.Get(index), "a descriptor"));
+    for (uint32_t index = 0; index < list.Length(); ++index) {
+      fds.push_back(ToDescriptor(list.Get(index), "a descriptor"));
+    }
 
     if (!held()) Flush();
     if (slab_ != nullptr) throw os::SystemError(EAGAIN, "sendmsg", "earlier bytes are still unsent");

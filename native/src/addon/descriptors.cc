@@ -32,6 +32,11 @@ Napi::Value Pair(Info info, std::pair<os::UniqueFd, os::UniqueFd> fds) {
   return pair;
 }
 
+template <int Option>
+Napi::Value SetBuffer(Info info) {
+  return Number(info, os::SetBuffer(Fd(info), Option, Bytes(info)));
+}
+
 void CloseFd(Info info) {
   Environment& environment = Environment::Of(info.Env());
   const int fd = Fd(info);
@@ -74,8 +79,8 @@ void DefineDescriptorFunctions(Napi::Object exports) {
   Define<[](Info info) { return Napi::String::New(info.Env(), os::KindOf(Fd(info))); }>(exports, "fstatKind");
   Define<[](Info info) { os::SetCloseOnExec(Fd(info), info[1].ToBoolean()); }>(exports, "setCloseOnExec");
   Define<[](Info info) { os::SetNonBlocking(Fd(info), info[1].ToBoolean()); }>(exports, "setNonBlocking");
-  Define<[](Info info) { return Number(info, os::SetBuffer(Fd(info), SO_SNDBUF, Bytes(info))); }>(exports, "setSendBuffer");
-  Define<[](Info info) { return Number(info, os::SetBuffer(Fd(info), SO_RCVBUF, Bytes(info))); }>(exports, "setReceiveBuffer");
+  Define<SetBuffer<SO_SNDBUF>>(exports, "setSendBuffer");
+  Define<SetBuffer<SO_RCVBUF>>(exports, "setReceiveBuffer");
   Define<[](Info info) { return Number(info, os::SetPipeSize(Fd(info), Bytes(info))); }>(exports, "setPipeSize");
   Define<[](Info info) { return Lent(info, os::Duplicate(Fd(info))); }>(exports, "dup");
   Define<[](Info info) { os::DuplicateOnto(Fd(info), ToDescriptor(info[1], "to")); }>(exports, "dup2");

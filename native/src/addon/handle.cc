@@ -7,7 +7,7 @@
 namespace sluice {
 
 Loop::Loop(Napi::Env env) : env_(env) {
-  if (napi_get_uv_event_loop(env, &loop_) != napi_ok) throw Napi::Error::New(env, "this Node has no event loop of libuv's");
+  if (napi_get_uv_event_loop(env, &loop_) != napi_ok) throw Napi::Error::New(env, "there is no libuv event loop here");
 }
 
 void Loop::End(napi_async_cleanup_hook_handle hook) {

@@ -25,8 +25,8 @@ class Address {
     constexpr size_t kMaxBytes = sizeof unix.sun_path - 1;
     if (name.empty() || name == "@") throw ArgumentError("a Unix socket needs a path or an @NAME");
     if (name.size() > kMaxBytes) {
-      throw ArgumentError("the socket path is " + std::to_string(name.size()) + " bytes long, but the kernel takes at most " +
-                          std::to_string(kMaxBytes) + ": " + name);
+      throw ArgumentError("the socket path is " + std::to_string(name.size()) +
+                          " bytes long, but the kernel takes at most " + std::to_string(kMaxBytes) + ": " + name);
     }
     if (name.find('\0') != std::string::npos) throw ArgumentError("a socket path cannot contain a NUL byte");
     unix.sun_family = AF_UNIX;
