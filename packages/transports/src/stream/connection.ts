@@ -27,6 +27,13 @@ export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
  */
 export const LINGER_MS = 2000;
 
+/**
+ * A turn that commits more than this sends in steps of this size instead of all at its end, so that the peer works on the
+ * first part while this end still produces the rest. Otherwise a full window goes back and forth, and one of the two
+ * processes always waits.
+ */
+const STEP_BYTES = 64 * 1024;
+
 const NOTHING = new Uint8Array(0);
 
 const OPEN = 0;
@@ -61,6 +68,8 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   #referenced = true;
   /** The slab that the channel owned last; its owner word says whether it still does. */
   #slab: WriteSlab | undefined;
+  /** Where in the slab the next step ends. */
+  #stepEnd = 0;
   #carry: Uint8Array | undefined;
   #carried = 0;
   #linger: NodeJS.Timeout | undefined;
@@ -112,7 +121,9 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   }
 
   #acquire(): WriteSlab {
-    return (this.#slab = this.#channel.acquire());
+    const slab = this.#channel.acquire();
+    this.#stepEnd = slab.words[END]! + STEP_BYTES;
+    return (this.#slab = slab);
   }
 
   commit(used: number): void {
@@ -120,6 +131,10 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     if (end > this.rangeEnd) throw new RangeError(`commit of ${used} bytes exceeds the reserved range`);
     this.#slab!.words[END] = end;
     this.cancel();
+    if (end >= this.#stepEnd) {
+      this.#stepEnd = end + STEP_BYTES;
+      this.#channel.flush();
+    }
   }
 
   cancel(): void {
