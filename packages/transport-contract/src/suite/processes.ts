@@ -36,9 +36,9 @@ class Program {
 
   /** What the program says next: a listener's address. */
   async line(): Promise<string> {
-    const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`the program ended early: ${JSON.stringify(await this.exited)}`);
-    return value;
+    const next = await this.#lines.next();
+    if (next.done) throw new Error(`the program ended early: ${JSON.stringify(await this.exited)}`);
+    return next.value;
   }
 
   async kill(): Promise<void> {
