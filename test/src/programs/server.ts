@@ -1,0 +1,12 @@
+// The test server as a process: `server.js ADDRESS [OPTIONS]`, the options those of createServer as JSON.
+// Prints the address that it listens at. Closes gracefully on SIGTERM, and then has nothing left to live for.
+import { createServer } from "@sluice/node";
+import { addServices } from "../services.js";
+
+const [address, options = "{}"] = process.argv.slice(2);
+const server = createServer(JSON.parse(options));
+const drain = () => void server.close();
+addServices(server, drain);
+process.once("SIGTERM", drain);
+const listener = await server.listen(address!);
+console.log(listener.address);
