@@ -13,6 +13,7 @@ import {
   type Channel,
   type ConnectOptions,
   type Limits,
+  type Server,
   type ServerOptions,
 } from "@sluice/node";
 import { Child, programPath } from "./processes.js";
@@ -22,7 +23,7 @@ import { within } from "./within.js";
 export const native = process.env["SLUICE_NATIVE"] !== "0";
 
 export interface Carrier {
-  /** The address's form, and the variant. */
+  /** The address, as far as it is always the same. */
   readonly name: string;
   /** Whether the server is another process. */
   readonly crossing: boolean;
@@ -42,32 +43,28 @@ export interface Link {
   readonly channel: Channel;
   /** The server's process, unless that is this one. */
   readonly server: Child | undefined;
-  readonly serverPid: number;
   /** Where the server listens. Undefined where only its parent can reach it. */
   readonly address: string | undefined;
   /** A second channel to the same server, closed with the link. Only where the carrier is `shared`. */
   connect(options?: ConnectOptions): Promise<Channel>;
-  /** Close the channels, end the server as its user would, and fail if anything is left. */
+  /** End the server as its user would, or wait for its end where it has nobody left to serve; fail if anything is left. */
+  stop(): Promise<void>;
+  /** Start a server again at the same address, after its end. Only where the carrier is `shared`. */
+  start(): Promise<void>;
+  /** Close the channels and stop the server. */
   close(): Promise<void>;
 }
 
 const LINK_MS = 20_000;
 
-class OpenLink implements Link {
+abstract class OpenLink implements Link {
   readonly #channels: Channel[] = [];
+  channel!: Channel;
+  server: Child | undefined;
+  address: string | undefined;
 
-  constructor(
-    readonly server: Child | undefined,
-    readonly address: string | undefined,
-    readonly channel: Channel,
-    readonly end: () => Promise<void>,
-  ) {
-    this.#channels.push(channel);
-  }
-
-  get serverPid(): number {
-    return this.server?.pid ?? process.pid;
-  }
+  abstract start(): Promise<void>;
+  abstract stop(): Promise<void>;
 
   async connect(options?: ConnectOptions): Promise<Channel> {
     if (this.address === undefined) throw new Error("nobody but the parent can connect to this server");
@@ -77,55 +74,132 @@ class OpenLink implements Link {
   }
 
   async close(): Promise<void> {
-    await within(
-      LINK_MS,
-      Promise.all(this.#channels.map((channel) => channel.close())),
-      "closing the channels",
-    );
-    await this.end();
+    const channels = new Set([this.channel, ...this.#channels]);
+    const closed = Promise.all([...channels].map((channel) => channel.close()));
+    await within(LINK_MS, closed, "the close of every channel");
+    await this.stop();
   }
 }
 
-/** Wait for the orderly end of a server that was told to close, or has nobody left to serve. */
+/** Wait for the end of a server that was told to close or has nobody left to serve: by itself, without complaint. */
 async function ended(server: Child): Promise<void> {
-  const { code, signal } = await within(
-    LINK_MS,
-    server.exited,
-    `the server's end after its close\n${server.stderr}`,
-  );
+  const { code, signal } = await within(LINK_MS, server.exited, `the end of the server\n${server.stderr}`);
   if (signal !== "SIGKILL" && code !== 0) {
     throw new Error(`the server ended with ${signal ?? code} instead of 0\n${server.stderr}`);
   }
 }
 
-/** A transport whose server listens at an address of its own; `address` may name files in `directory`. */
-function listening(name: string, address: (directory: string) => string): Carrier {
+/** A server in a process of its own at an address. */
+class ListeningLink extends OpenLink {
+  readonly #directory = mkdtempSync(join(tmpdir(), "sluice-"));
+  readonly #options: string;
+
+  constructor(address: (directory: string) => string, options: OpenOptions["server"]) {
+    super();
+    this.#options = JSON.stringify(options ?? {});
+    this.address = address(this.#directory);
+  }
+
+  async start(): Promise<void> {
+    this.server = Child.run("server", [this.address!, this.#options]);
+    this.address = await this.server.line();
+  }
+
+  async stop(): Promise<void> {
+    const server = this.server!;
+    server.kill("SIGTERM");
+    await ended(server);
+    const left = readdirSync(this.#directory);
+    // A killed process cannot clean up; the next one takes over what it left.
+    if (server.process.signalCode === null && left.length > 0) {
+      throw new Error(`the server left ${left.join(", ")} behind`);
+    }
+  }
+
+  override async close(): Promise<void> {
+    try {
+      await super.close();
+    } finally {
+      await this.server!.destroy();
+      rmSync(this.#directory, { recursive: true });
+    }
+  }
+}
+
+/** A server that is a child of the process that holds the channel. */
+class SpawnedLink extends OpenLink {
+  readonly #scheme: string;
+  readonly #options: OpenOptions;
+
+  constructor(scheme: string, options: OpenOptions) {
+    super();
+    this.#scheme = scheme;
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    const { server = {}, client = {} } = this.#options;
+    const args = ["--expose-gc", programPath("server"), this.#scheme, JSON.stringify(server)];
+    const child = await within(
+      LINK_MS,
+      spawn(process.execPath, args, { ...client, address: this.#scheme }),
+      `a channel to a child by ${this.#scheme}`,
+    );
+    this.server = new Child(child.process);
+    this.channel = child.channel;
+  }
+
+  stop(): Promise<void> {
+    return ended(this.server!);
+  }
+}
+
+/** A server in this process. */
+class LocalLink extends OpenLink {
+  #server: Server | undefined;
+  readonly #options: OpenOptions["server"];
+
+  constructor(address: string, options: OpenOptions["server"]) {
+    super();
+    this.address = address;
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    const server = createServer(this.#options);
+    addServices(server, (options) => void server.close(options));
+    await server.listen(this.address!);
+    this.#server = server;
+  }
+
+  stop(): Promise<void> {
+    return within(LINK_MS, this.#server!.close(), "the server's close");
+  }
+}
+
+/** A carrier by which many clients reach one server. */
+function shared(name: string, crossing: boolean, link: (options: OpenOptions) => OpenLink): Carrier {
   return {
     name,
-    crossing: true,
+    crossing,
     shared: true,
-    async open({ server: serverOptions = {}, client = {} } = {}) {
-      const directory = mkdtempSync(join(tmpdir(), "sluice-"));
-      const server = Child.run("server", [address(directory), JSON.stringify(serverOptions)]);
-      const remove = () => rmSync(directory, { recursive: true });
-      try {
-        const bound = await server.line();
-        const channel = await within(LINK_MS, connect(bound, client), `a channel to ${bound}`);
-        return new OpenLink(server, bound, channel, async () => {
-          const graceful = !server.ended;
-          server.kill("SIGTERM");
-          await ended(server);
-          const left = readdirSync(directory);
-          remove();
-          if (graceful && left.length > 0) throw new Error(`the server left ${left.join(", ")} behind`);
-        });
-      } catch (error) {
-        await server.destroy();
-        remove();
-        throw error;
-      }
+    async open(options = {}) {
+      const opened = link(options);
+      await opened.start();
+      opened.channel = await opened.connect(options.client);
+      return opened;
     },
   };
+}
+
+/** A transport whose server listens at an address of its own; `address` may name files in `directory`. */
+function listening(name: string, address: (directory: string) => string): Carrier {
+  return shared(name, true, ({ server }) => new ListeningLink(address, server));
+}
+
+/** A transport inside one process. */
+function inProcess(name: string): Carrier {
+  return shared(name, false, ({ server }) => new LocalLink(name + randomUUID(), server));
 }
 
 /** A transport between a parent and a child that it spawned: one server process per channel. */
@@ -134,34 +208,10 @@ function spawned(name: string): Carrier {
     name,
     crossing: true,
     shared: false,
-    async open({ server: serverOptions = {}, client = {} } = {}) {
-      const args = ["--expose-gc", programPath("server"), name, JSON.stringify(serverOptions)];
-      const { channel, process: child } = await within(
-        LINK_MS,
-        spawn(process.execPath, args, { ...client, address: name }),
-        `a channel to a child by ${name}`,
-      );
-      const server = new Child(child);
-      return new OpenLink(server, undefined, channel, () => ended(server));
-    },
-  };
-}
-
-/** The transport inside one process. */
-function inProcess(name: string): Carrier {
-  return {
-    name,
-    crossing: false,
-    shared: true,
-    async open({ server: serverOptions = {}, client = {} } = {}) {
-      const server = createServer(serverOptions);
-      let closed: Promise<void> | undefined;
-      const close = () => (closed ??= server.close());
-      addServices(server, () => void close());
-      const { address } = await server.listen(name + randomUUID());
-      return new OpenLink(undefined, address, await connect(address, client), () =>
-        within(LINK_MS, close(), "the server's close"),
-      );
+    async open(options = {}) {
+      const opened = new SpawnedLink(name, options);
+      await opened.start();
+      return opened;
     },
   };
 }

@@ -128,8 +128,11 @@ export interface Probe {
   settled(): Promise<void>;
 }
 
-/** `sluice.testing.Probe`. `drain` begins to close the server gracefully. */
-function createProbe(drain: () => void): { service: Implementation<typeof ProbeDefinition>; probe: Probe } {
+/** `sluice.testing.Probe`. `close` begins to close the server. */
+function createProbe(close: (options: { timeoutMs?: number }) => void): {
+  service: Implementation<typeof ProbeDefinition>;
+  probe: Probe;
+} {
   const running = new Running();
   const held = new Map<string, () => void>();
   let produced = 0;
@@ -267,8 +270,8 @@ function createProbe(drain: () => void): { service: Implementation<typeof ProbeD
       for (const [name, value] of Object.entries(trailers)) context.setTrailer(name, value);
       throw new RpcError(code as Status, message, { details });
     },
-    drain() {
-      drain();
+    drain({ timeoutMs }) {
+      close(timeoutMs > 0 ? { timeoutMs } : {});
       return {};
     },
   };
@@ -282,9 +285,12 @@ function createProbe(drain: () => void): { service: Implementation<typeof ProbeD
   return { service, probe };
 }
 
-/** Add gRPC's test service and the probe to a server or a channel. */
-export function addServices(registry: Registry, drain: () => void): Probe {
-  const { service, probe } = createProbe(drain);
+/** Add gRPC's test service and the probe to a server (which Drain closes by `close`) or to a channel. */
+export function addServices(
+  registry: Registry,
+  close: (options: { timeoutMs?: number }) => void = () => {},
+): Probe {
+  const { service, probe } = createProbe(close);
   registry.add(ImplementedTestService, testService);
   registry.add(ProbeDefinition, service);
   return probe;

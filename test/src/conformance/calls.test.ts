@@ -18,7 +18,7 @@ onEveryCarrier("calls", (carrier) => {
   before(() => {
     probe = link().channel.client(ProbeDefinition);
     test = link().channel.client(TestServiceDefinition);
-    own = addServices(link().channel, () => {});
+    own = addServices(link().channel);
   });
 
   const report = (): Promise<ReportResponse> => within(SOON, probe.report({}), "a report");

@@ -5,8 +5,7 @@ import { addServices } from "../services.js";
 
 const [address, options = "{}"] = process.argv.slice(2);
 const server = createServer(JSON.parse(options));
-const drain = () => void server.close();
-addServices(server, drain);
-process.once("SIGTERM", drain);
+addServices(server, (options) => void server.close(options));
+process.once("SIGTERM", () => void server.close());
 const listener = await server.listen(address!);
 console.log(listener.address);

@@ -1,0 +1,27 @@
+// A client as a process: `client.js ADDRESS STATE COUNT` makes COUNT channels to ADDRESS (for `pipe:` and `stdio:` to a
+// server that it spawns), brings each into the state of that name, and prints `ready` and the pids of its servers. Then
+// it waits for its end. The programs that it runs inherit its standard error.
+import { connect, spawn } from "@sluice/node";
+import { programPath } from "../processes.js";
+import { states } from "../states.js";
+
+const [address, state, count] = process.argv.slice(2);
+const servers: number[] = [];
+for (let i = 0; i < Number(count); i++) {
+  const channel = await open();
+  const calls = await states[state as keyof typeof states](channel);
+  // They end only with this process or its peer.
+  for (const call of calls) call.catch((error: unknown) => console.error(error));
+}
+console.log(["ready", ...servers].join(" "));
+// Idle channels keep the process alive; so does this, if they do not.
+process.stdin.resume();
+
+async function open() {
+  if (address !== "pipe:" && address !== "stdio:") return connect(address!);
+  const { channel, process: child } = await spawn(process.execPath, [programPath("server"), address], {
+    address,
+  });
+  servers.push(child.pid!);
+  return channel;
+}
