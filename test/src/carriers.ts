@@ -14,7 +14,7 @@ import {
   type ConnectOptions,
   type Limits,
   type Server,
-  type ServerOptions,
+  type EndpointOptions,
 } from "@sluice/node";
 import { Child, programPath } from "./processes.js";
 import { addServices } from "./services.js";
@@ -29,12 +29,14 @@ export interface Carrier {
   readonly crossing: boolean;
   /** Whether many clients reach one server by its address, and can again after they lost it. */
   readonly shared: boolean;
+  /** The carrier that this one differs from in nothing but the form of its address: enough to test one of them at length. */
+  readonly like?: string;
   /** Start a server and connect to it. */
   open(options?: OpenOptions): Promise<Link>;
 }
 
 export interface OpenOptions {
-  readonly server?: Pick<ServerOptions, "limits" | "keepalive">;
+  readonly server?: Pick<EndpointOptions, "limits" | "keepalive">;
   readonly client?: ConnectOptions;
 }
 
@@ -84,7 +86,8 @@ abstract class OpenLink implements Link {
 /** Wait for the end of a server that was told to close or has nobody left to serve: by itself, without complaint. */
 async function ended(server: Child): Promise<void> {
   const { code, signal } = await within(LINK_MS, server.exited, `the end of the server\n${server.stderr}`);
-  if (signal !== "SIGKILL" && code !== 0) {
+  // SIGTERM has its default effect again once Node is on its way out.
+  if (signal !== "SIGKILL" && signal !== "SIGTERM" && code !== 0) {
     throw new Error(`the server ended with ${signal ?? code} instead of 0\n${server.stderr}`);
   }
 }
@@ -111,7 +114,7 @@ class ListeningLink extends OpenLink {
     await ended(server);
     const left = readdirSync(this.#directory);
     // A killed process cannot clean up; the next one takes over what it left.
-    if (server.process.signalCode === null && left.length > 0) {
+    if (server.process.signalCode !== "SIGKILL" && left.length > 0) {
       throw new Error(`the server left ${left.join(", ")} behind`);
     }
   }
@@ -224,9 +227,9 @@ const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
 export const carriers: readonly Carrier[] = [
   inProcess("memory:"),
   listening("unix:", (directory) => `unix:${directory}/server.sock`),
-  ...(native ? [listening("unix:@", () => `unix:@sluice-test-${randomUUID()}`)] : []),
+  ...(native ? [{ ...listening("unix:@", () => `unix:@sluice-test-${randomUUID()}`), like: "unix:" }] : []),
   listening("tcp://127.0.0.1", () => "tcp://127.0.0.1:0"),
-  ...(hasIpv6 ? [listening("tcp://[::1]", () => "tcp://[::1]:0")] : []),
+  ...(hasIpv6 ? [{ ...listening("tcp://[::1]", () => "tcp://[::1]:0"), like: "tcp://127.0.0.1" }] : []),
   spawned("pipe:"),
   spawned("stdio:"),
 ];

@@ -1,3 +1,4 @@
+import { createRequire } from "node:module";
 import {
   RpcError,
   Status,
@@ -6,7 +7,6 @@ import {
   type ServerContext,
   type ServiceDefinition,
 } from "@sluice/node";
-import { Observable } from "rxjs";
 import {
   StreamingInputCallRequest,
   StreamingOutputCallRequest,
@@ -18,6 +18,9 @@ import { TestServiceDefinition } from "./gen/grpc/testing/test.js";
 import { ProbeDefinition, type Chunk, type HoldRequest } from "./gen/sluice/testing/probe.js";
 import { pattern, payload } from "./payload.js";
 import { descriptors, residentBytes } from "./processes.js";
+
+/** rxjs takes as long to load as all else together, and few of the many processes need it. */
+const rxjs = () => createRequire(import.meta.url)("rxjs") as typeof import("rxjs");
 
 /** What can be added to: a server, or a channel that takes calls. */
 export interface Registry {
@@ -218,7 +221,7 @@ function createProbe(close: (options: { timeoutMs?: number }) => void): {
       }
     },
     observe: ({ count, bytes }) =>
-      new Observable<Chunk>((subscriber) => {
+      new (rxjs().Observable)<Chunk>((subscriber) => {
         running.begin();
         const body = payload(bytes).body;
         let index = 0;

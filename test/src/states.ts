@@ -7,7 +7,17 @@ import { deferred } from "./within.js";
 const BODY = payload(16 << 10).body;
 
 /** One of the states: bring `channel` into it, and return the calls that are then in flight. */
-export type State = (channel: Channel) => Promise<readonly Promise<unknown>[]>;
+type State = (channel: Channel) => Promise<readonly Promise<unknown>[]>;
+
+/** Bring `channel` into a state and return the calls that are then in flight, whose ends may be looked at later. */
+export async function enter(
+  name: keyof typeof states,
+  channel: Channel,
+): Promise<readonly Promise<unknown>[]> {
+  const calls = await states[name](channel);
+  for (const call of calls) call.catch(() => {});
+  return calls;
+}
 
 function* endless<T>(message: T): Generator<T> {
   for (;;) yield message;
@@ -21,8 +31,7 @@ function drainInto(first: () => void, messages: AsyncIterable<unknown>): Promise
   return read();
 }
 
-/** The states in which calls are in flight, and the one in which none is. */
-export const states = {
+const states = {
   async idle() {
     return [];
   },
@@ -72,6 +81,9 @@ export const states = {
     return [call];
   },
 } satisfies Record<string, State>;
+
+/** The state without a call, and those with one in flight. */
+export const stateNames = Object.keys(states) as (keyof typeof states)[];
 
 /** Call `then` when the channel has lost its connection. */
 function ends(channel: Channel, then: () => void): void {

@@ -119,7 +119,10 @@ onEveryCarrier("calls", (carrier) => {
       const spared = await begin("hold", "spared");
       abort.abort();
       await Promise.all(doomed.map(({ ended }) => failure(ended, Status.CANCELLED)));
-      expect((await report()).running).to.equal(1);
+      const others = async () => {
+        while ((await report()).running > 1);
+      };
+      await within(SOON, others(), "the end of the handlers");
       await within(SOON, probe.release([{ key: "spared" }]), "the release");
       await within(SOON, spared.ended, "the response");
     });
@@ -177,7 +180,7 @@ onEveryCarrier("calls", (carrier) => {
       expect(trailer.get("x-grpc-test-echo-trailing-bin")).to.deep.equal(bytes);
     });
 
-    it("headers come before the first message, and the trailers before the end", async () => {
+    it("headers come before the first message, and trailers before the end", async () => {
       const events: string[] = [];
       const requests = new Outbox<StreamingOutputCallRequest>();
       const responses = test.fullDuplexCall(requests, {
@@ -192,7 +195,9 @@ onEveryCarrier("calls", (carrier) => {
         events.push("end");
       };
       await within(SOON, read(), "the end of the stream");
-      expect(events).to.deep.equal(["header", "message", "trailer", "end"]);
+      // Trailers that have arrived are told of even if a message still waits for its reader.
+      expect(events).to.have.members(["header", "message", "trailer", "end"]);
+      expect([events[0], events[3]]).to.deep.equal(["header", "end"]);
     });
 
     it("over the limit fails the call, and the error says both sizes", async () => {

@@ -16,7 +16,7 @@ import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
 import { payload } from "../payload.js";
 import { addServices, callEachKind } from "../services.js";
 import { failure, SOON } from "../suite.js";
-import { within } from "../within.js";
+import { until, within } from "../within.js";
 
 /** What an interceptor saw of one call. */
 interface Seen {
@@ -162,8 +162,12 @@ describe("interceptors", () => {
       payload: payload(10),
     });
     for await (const _ of test.streamingOutputCall(request)) break;
-    await channel.close();
-    expect(log.map(({ side }) => side)).to.have.members(["client", "server"]);
-    expect(log.find(({ side }) => side === "client")?.end).to.equal("left");
+    expect(log.map(({ side, end }) => [side, end])).to.deep.equal([["client", "left"]]);
+    await until(
+      SOON,
+      () => log.some(({ side }) => side === "server"),
+      () => "the end of the server's interceptor",
+    );
+    expect(log.map(({ side }) => side)).to.deep.equal(["client", "server"]);
   });
 });

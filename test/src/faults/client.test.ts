@@ -5,7 +5,7 @@ import { carriers, type Link } from "../carriers.js";
 import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
 import { ProbeDefinition } from "../gen/sluice/testing/probe.js";
 import { Child, descriptors, isRunning } from "../processes.js";
-import { states } from "../states.js";
+import { stateNames } from "../states.js";
 import { onEveryCarrier, SOON } from "../suite.js";
 import { until, within } from "../within.js";
 
@@ -47,7 +47,7 @@ onEveryCarrier(
       await callBeside(link.channel);
     }
 
-    for (const name of Object.keys(states)) {
+    for (const name of stateNames) {
       it(`kill -9, ${name}`, async () => {
         const before = await report();
         const { client } = await startClient(link.address!, name, 5);
@@ -123,7 +123,7 @@ onEveryCarrier(
 
 describe("faults of a parent", () => {
   for (const { name } of carriers.filter(({ crossing, shared }) => crossing && !shared)) {
-    for (const state of Object.keys(states)) {
+    for (const state of stateNames) {
       it(`kill -9, ${state}: its children by ${name} end`, async () => {
         const { client, servers } = await startClient(name, state, 2);
         expect(servers.map(isRunning)).to.deep.equal([true, true]);

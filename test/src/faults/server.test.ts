@@ -8,7 +8,7 @@ import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
 import { ProbeDefinition } from "../gen/sluice/testing/probe.js";
 import type { Link } from "../carriers.js";
 import { descriptors, isRunning } from "../processes.js";
-import { states } from "../states.js";
+import { enter, stateNames } from "../states.js";
 import { failure, onEveryCarrier, reached, SOON } from "../suite.js";
 import { deferred, until, within } from "../within.js";
 
@@ -61,9 +61,9 @@ onEveryCarrier(
       expect(error.mayHaveRun).to.equal(false);
     }
 
-    for (const [name, begin] of Object.entries(states)) {
+    for (const name of stateNames) {
       it(`kill -9, ${name}`, async () => {
-        const calls = await within(SOON, begin(link.channel), "the state");
+        const calls = await within(SOON, enter(name, link.channel), "the state");
         await link.server!.destroy();
         for (const error of await Promise.all(calls.map((one) => failure(one, Status.UNAVAILABLE)))) {
           expect(error.mayHaveRun).to.equal(true);
@@ -97,9 +97,9 @@ onEveryCarrier(
       await Promise.all(calls.map(({ ended }) => failure(ended, Status.UNAVAILABLE)));
     });
 
-    for (const [name, begin] of Object.entries(states)) {
+    for (const name of stateNames) {
       it(`SIGSTOP, ${name}: deadlines still fire, and all goes on afterwards`, async () => {
-        const calls = await within(SOON, begin(link.channel), "the state");
+        const calls = await within(SOON, enter(name, link.channel), "the state");
         await link.server!.freeze();
         await failure(call(link.channel, { timeoutMs: 200 }), Status.DEADLINE_EXCEEDED);
         await within(SOON, call(healthy.channel), "a call to another server");

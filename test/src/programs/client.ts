@@ -3,15 +3,13 @@
 // it waits for its end. The programs that it runs inherit its standard error.
 import { connect, spawn } from "@sluice/node";
 import { programPath } from "../processes.js";
-import { states } from "../states.js";
+import { enter, type stateNames } from "../states.js";
 
 const [address, state, count] = process.argv.slice(2);
 const servers: number[] = [];
 for (let i = 0; i < Number(count); i++) {
   const channel = await open();
-  const calls = await states[state as keyof typeof states](channel);
-  // They end only with this process or its peer.
-  for (const call of calls) call.catch((error: unknown) => console.error(error));
+  await enter(state as (typeof stateNames)[number], channel);
 }
 console.log(["ready", ...servers].join(" "));
 // Idle channels keep the process alive; so does this, if they do not.
