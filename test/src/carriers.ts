@@ -129,12 +129,15 @@ class ListeningLink extends OpenLink {
   }
 }
 
+/** How a parent and its child are connected. */
+type Over = "pipe:" | "stdio:";
+
 /** A server that is a child of the process that holds the channel. */
 class SpawnedLink extends OpenLink {
-  readonly #scheme: string;
+  readonly #scheme: Over;
   readonly #options: OpenOptions;
 
-  constructor(scheme: string, options: OpenOptions) {
+  constructor(scheme: Over, options: OpenOptions) {
     super();
     this.#scheme = scheme;
     this.#options = options;
@@ -145,7 +148,7 @@ class SpawnedLink extends OpenLink {
     const args = ["--expose-gc", programPath("server"), this.#scheme, JSON.stringify(server)];
     const child = await within(
       LINK_MS,
-      spawn(process.execPath, args, { ...client, address: this.#scheme }),
+      spawn(process.execPath, args, { ...client, over: this.#scheme, stdio: ["ignore", "ignore", "pipe"] }),
       `a channel to a child by ${this.#scheme}`,
     );
     this.server = new Child(child.process);
@@ -206,7 +209,7 @@ function inProcess(name: string): Carrier {
 }
 
 /** A transport between a parent and a child that it spawned: one server process per channel. */
-function spawned(name: string): Carrier {
+function spawned(name: Over): Carrier {
   return {
     name,
     crossing: true,

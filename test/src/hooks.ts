@@ -1,5 +1,11 @@
 /** Root hooks of the integration suites; loaded by every test file through `suite.ts`. */
+import { native, nativeUnavailable } from "@sluice/native";
 import { Child } from "./processes.js";
+
+before("the addon is in use unless SLUICE_NATIVE=0", () => {
+  if ((native === undefined) === (process.env["SLUICE_NATIVE"] === "0")) return;
+  throw new Error(`without the addon these suites would test its fallback: ${nativeUnavailable}`);
+});
 
 afterEach(function () {
   if (this.currentTest?.state !== "failed") return;

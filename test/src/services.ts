@@ -270,7 +270,7 @@ function createProbe(close: (options: { timeoutMs?: number }) => void): {
       }
     },
     fail({ code, message, details, trailers }, context) {
-      for (const [name, value] of Object.entries(trailers)) context.setTrailer(name, value);
+      for (const [name, value] of trailers) context.setTrailer(name, value);
       throw new RpcError(code as Status, message, { details });
     },
     drain({ timeoutMs }) {

@@ -220,7 +220,7 @@ onEveryCarrier("calls", (carrier) => {
         code: Status.NOT_FOUND,
         message: "no such file",
         details,
-        trailers: { why: "gone" },
+        trailers: new Map([["why", "gone"]]),
       });
       const error = await failure(call, Status.NOT_FOUND);
       expect(error.message).to.equal("no such file");
@@ -231,7 +231,7 @@ onEveryCarrier("calls", (carrier) => {
 
     for (const [name, code] of Object.entries(Status).filter(([, code]) => code !== Status.OK)) {
       it(`of code ${name} arrive as such`, async () => {
-        const error = await failure(probe.fail({ code, message: name, details: [], trailers: {} }), code);
+        const error = await failure(probe.fail({ code, message: name, details: [], trailers: new Map() }), code);
         expect(error.message).to.equal(name);
       });
     }

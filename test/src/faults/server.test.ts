@@ -54,10 +54,7 @@ onEveryCarrier(
     /** What is true of a channel whose server has died. */
     async function expectLost(channel: Channel): Promise<void> {
       await reached(channel, "idle", "connecting", "transient-failure", "shutdown");
-      const error = await failure(
-        call(channel),
-        carrier.shared ? Status.UNAVAILABLE : Status.FAILED_PRECONDITION,
-      );
+      const error = await failure(call(channel), Status.UNAVAILABLE);
       expect(error.mayHaveRun).to.equal(false);
     }
 
@@ -187,7 +184,7 @@ onEveryCarrier(
 onEveryCarrier(
   "faults of the child while it starts",
   (carrier) => {
-    const address = carrier.name;
+    const over = carrier.name as "pipe:" | "stdio:";
     let directory: string;
     beforeEach(() => {
       directory = mkdtempSync(join(tmpdir(), "sluice-"));
@@ -198,7 +195,7 @@ onEveryCarrier(
     async function attempt(script: string, options = {}): Promise<RpcError> {
       const pidFile = join(directory, "pid");
       const write = `require("node:fs").writeFileSync(${JSON.stringify(pidFile)}, String(process.pid));`;
-      const spawned = spawn(process.execPath, ["-e", write + script], { address, ...options });
+      const spawned = spawn(process.execPath, ["-e", write + script], { over, stdio: "ignore", ...options });
       const error = await failure(spawned, Status.UNAVAILABLE);
       const pid = Number(readFileSync(pidFile, "utf8"));
       await until(
@@ -230,7 +227,7 @@ onEveryCarrier(
 
     it("there is no such program", async () => {
       const missing = join(directory, "missing");
-      const error = await failure(spawn(missing, [], { address }), Status.UNAVAILABLE);
+      const error = await failure(spawn(missing, [], { over }), Status.NOT_FOUND);
       expect(error.message).to.contain(missing);
       expect(existsSync(missing)).to.equal(false);
     });

@@ -18,7 +18,8 @@ process.stdin.resume();
 async function open() {
   if (address !== "pipe:" && address !== "stdio:") return connect(address!);
   const { channel, process: child } = await spawn(process.execPath, [programPath("server"), address], {
-    address,
+    over: address,
+    stdio: ["ignore", "ignore", "inherit"],
   });
   servers.push(child.pid!);
   return channel;
