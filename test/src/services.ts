@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { setTimeout } from "node:timers/promises";
 import {
   RpcError,
   Status,
@@ -43,6 +44,17 @@ function echoMetadata(context: ServerContext): void {
   if (trailing !== undefined) context.setTrailer(ECHO_TRAILING, trailing);
 }
 
+/** The largest payload that these services make; hostile requests ask for more. */
+const MAX_PAYLOAD_BYTES = 8 << 20;
+
+function checkSize(size: number): number {
+  if (size >= 0 && size <= MAX_PAYLOAD_BYTES) return size;
+  throw new RpcError(
+    Status.INVALID_ARGUMENT,
+    `a payload of ${size} bytes: at most ${MAX_PAYLOAD_BYTES} are made`,
+  );
+}
+
 function throwStatus(status: EchoStatus | undefined): void {
   if (status !== undefined && status.code !== Status.OK) {
     throw new RpcError(status.code as Status, status.message);
@@ -53,7 +65,7 @@ function answer(request: SimpleRequest, context: ServerContext): SimpleResponse 
   echoMetadata(context);
   throwStatus(request.responseStatus);
   return {
-    payload: payload(request.responseSize),
+    payload: payload(checkSize(request.responseSize)),
     username: "",
     oauthScope: "",
     serverId: "",
@@ -62,11 +74,11 @@ function answer(request: SimpleRequest, context: ServerContext): SimpleResponse 
   };
 }
 
-async function* answers(request: StreamingOutputCallRequest) {
+async function* answers(request: StreamingOutputCallRequest, { signal }: ServerContext) {
   throwStatus(request.responseStatus);
   for (const { size, intervalUs } of request.responseParameters) {
-    if (intervalUs > 0) await new Promise((resolve) => setTimeout(resolve, intervalUs / 1000));
-    yield { payload: payload(size) };
+    if (intervalUs > 0) await setTimeout(intervalUs / 1000, undefined, { signal });
+    yield { payload: payload(checkSize(size)) };
   }
 }
 
@@ -80,7 +92,7 @@ export const testService: Implementation<typeof ImplementedTestService> = {
   cacheableUnaryCall: answer,
   async *streamingOutputCall(request, context) {
     echoMetadata(context);
-    yield* answers(request);
+    yield* answers(request, context);
   },
   async streamingInputCall(requests, context) {
     echoMetadata(context);
@@ -90,13 +102,13 @@ export const testService: Implementation<typeof ImplementedTestService> = {
   },
   async *fullDuplexCall(requests, context) {
     echoMetadata(context);
-    for await (const request of requests) yield* answers(request);
+    for await (const request of requests) yield* answers(request, context);
   },
   async *halfDuplexCall(requests, context) {
     echoMetadata(context);
     const kept: StreamingOutputCallRequest[] = [];
     for await (const request of requests) kept.push(request);
-    for (const request of kept) yield* answers(request);
+    for (const request of kept) yield* answers(request, context);
   },
 };
 
@@ -211,7 +223,7 @@ function createProbe(close: (options: { timeoutMs?: number }) => void): {
       running.begin();
       try {
         context.sendHeader();
-        const body = payload(bytes).body;
+        const body = payload(checkSize(bytes)).body;
         for (let index = 0; count === 0 || index < count; index++) {
           produced++;
           yield { index, body, hold: "" };
@@ -223,7 +235,7 @@ function createProbe(close: (options: { timeoutMs?: number }) => void): {
     observe: ({ count, bytes }) =>
       new (rxjs().Observable)<Chunk>((subscriber) => {
         running.begin();
-        const body = payload(bytes).body;
+        const body = payload(checkSize(bytes)).body;
         let index = 0;
         let immediate: NodeJS.Immediate;
         const next = () => {
@@ -263,7 +275,8 @@ function createProbe(close: (options: { timeoutMs?: number }) => void): {
         let index = 0;
         for await (const { count, bytes } of requests) {
           if (index === 0) context.sendHeader();
-          for (let i = 0; i < count; i++) yield { index: index++, body: pattern(bytes, index), hold: "" };
+          for (let i = 0; i < count; i++)
+            yield { index: index++, body: pattern(checkSize(bytes), index), hold: "" };
         }
       } finally {
         running.end();

@@ -231,7 +231,10 @@ onEveryCarrier("calls", (carrier) => {
 
     for (const [name, code] of Object.entries(Status).filter(([, code]) => code !== Status.OK)) {
       it(`of code ${name} arrive as such`, async () => {
-        const error = await failure(probe.fail({ code, message: name, details: [], trailers: new Map() }), code);
+        const error = await failure(
+          probe.fail({ code, message: name, details: [], trailers: new Map() }),
+          code,
+        );
         expect(error.message).to.equal(name);
       });
     }
