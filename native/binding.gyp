@@ -18,7 +18,7 @@
       "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
       "cflags_cc": ["-std=c++20"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
-      "ldflags": ["-static-libstdc++", "-static-libgcc", "-Wl,-z,now"]
+      "ldflags": ["-Wl,-z,now"]
     }
   ]
 }
