@@ -28,7 +28,6 @@ import {
   HelloTrait,
   MAX_METHOD_NAME_BYTES,
   MAX_METHODS,
-  MAX_SLOTS,
   MAX_TEXT_BYTES,
   MAX_WINDOW_BYTES,
   nextGeneration,
@@ -536,7 +535,7 @@ export class Session implements ConnectionHandler {
     this.#peer = hello;
     this.#maxFrameBytes = Math.min(hello.maxFrameBytes, this.connection.traits.maxFrameBytes);
     this.#sendWindow = hello.connectionWindowBytes;
-    this.#maxSlots = Math.min(hello.maxConcurrentStreams, MAX_SLOTS);
+    this.#maxSlots = hello.maxConcurrentStreams;
     this.#maxWholeBytes = Math.min(
       this.#maxFrameBytes,
       hello.streamWindowBytes >>> 1,
@@ -695,17 +694,13 @@ export class Session implements ConnectionHandler {
     stream.partialLength = length;
     stream.partialCost += cost;
     if (!more) {
-      // The whole message is again unconsumed: what was credited of its parts counts against the next.
+      // The whole message is again unconsumed: what the connection credited of its parts counts against the next.
       const whole = stream.partialCost;
-      const credited = whole - cost - stream.partialHeld;
-      stream.creditOwed -= credited;
       this.#creditOwed -= whole - cost;
       this.#endPartial(stream);
       return this.#deliver(stream, bytes, 0, length, whole, true);
     }
-    if (stream.partialAdmitted) this.#credit(stream, cost);
-    else {
-      stream.partialHeld += cost;
+    if (!stream.partialAdmitted) {
       this.#partialHeld += cost;
       if (this.#partialHeld > this.limits.connectionWindowBytes) {
         throw new ProtocolError(
@@ -713,15 +708,15 @@ export class Session implements ConnectionHandler {
           Status.RESOURCE_EXHAUSTED,
         );
       }
-      this.#creditConnection(cost);
     }
+    this.#creditConnection(cost);
+    this.#creditPartial(stream);
   }
 
   #beginPartial(stream: Stream, total: number): void {
     stream.partialTotal = total;
     stream.partialLength = 0;
     stream.partialCost = 0;
-    stream.partialHeld = 0;
     this.#partials.push(stream);
     stream.partialAdmitted =
       this.#partials.length === 1 || this.#partialAdmitted + total <= this.limits.reassemblyBytes;
@@ -746,21 +741,39 @@ export class Session implements ConnectionHandler {
     if (stream.partialTotal === 0) return;
     this.#partials.splice(this.#partials.indexOf(stream), 1);
     if (stream.partialAdmitted) this.#partialAdmitted -= stream.partialTotal;
-    this.#partialHeld -= stream.partialHeld;
+    else this.#partialHeld -= stream.partialCost;
     stream.partial = undefined;
-    stream.partialTotal = stream.partialLength = stream.partialCost = stream.partialHeld = 0;
+    stream.partialTotal = stream.partialLength = stream.partialCost = 0;
     stream.partialAdmitted = false;
-    for (let i = 0; i < this.#partials.length; i++) {
-      const next = this.#partials[i]!;
+    for (const next of [...this.#partials]) {
       if (next.partialAdmitted) continue;
-      if (i > 0 && this.#partialAdmitted + next.partialTotal > this.limits.reassemblyBytes) break;
+      const isOldest = next === this.#partials[0];
+      if (!isOldest && this.#partialAdmitted + next.partialTotal > this.limits.reassemblyBytes) break;
       next.partialAdmitted = true;
       this.#partialAdmitted += next.partialTotal;
-      const held = next.partialHeld;
-      next.partialHeld = 0;
-      this.#partialHeld -= held;
-      this.#creditStream(next, held);
+      this.#partialHeld -= next.partialCost;
+      this.#creditPartial(next);
     }
+  }
+
+  /**
+   * What the peer must still be allowed to send to finish the message that has arrived in part, up to a whole window.
+   * Once admitted it must be able to finish although nothing of its stream is consumed: else it would take of the budget
+   * for as long as the consumer likes, and hold up the large messages of other streams.
+   */
+  #partialDue(stream: Stream): number {
+    if (!stream.partialAdmitted) return 0;
+    const rest = stream.partialTotal - stream.partialLength;
+    // The rest may come in fragments, each with a header.
+    const needed = rest + (rest >>> 7) + 2 * FRAME_HEADER_BYTES;
+    return Math.min(needed, this.limits.streamWindowBytes) - stream.receiveWindow;
+  }
+
+  #creditPartial(stream: Stream): void {
+    const due = this.#partialDue(stream);
+    const { streamWindowBytes } = this.limits;
+    const isLastCredit = stream.receiveWindow + due < streamWindowBytes;
+    if (due >= streamWindowBytes >>> 2 || (due > 0 && isLastCredit)) this.#enqueueControl(stream);
   }
 
   #deliver(
@@ -910,14 +923,6 @@ export class Session implements ConnectionHandler {
     if (id === 0) {
       this.#sendWindow += bytes;
       if (this.#sendWindow > MAX_WINDOW_BYTES) throw new ProtocolError("credit of the connection overflows");
-      // Only those that the credit is enough for: else a peer could make all of them try again and again, byte by byte.
-      let credit = this.#sendWindow;
-      for (const stream of this.#starved) {
-        if (stream.starvedFor > credit) continue;
-        credit -= stream.starvedFor;
-        this.#starved.delete(stream);
-        this.#enqueue(stream);
-      }
       return this.#pump();
     }
     const stream = this.#findLate(id, "CREDIT");
@@ -1073,11 +1078,7 @@ export class Session implements ConnectionHandler {
   }
 
   #dropOutput(stream: Stream): void {
-    if (stream.outStarted || stream.outTurn) {
-      if (stream.outStarted) this.#outPartial -= stream.outTotal;
-      stream.outStarted = stream.outTurn = false;
-      this.#startWaitingOutput();
-    }
+    this.#endFragments(stream);
     if (this.#starved.size > 0) this.#starved.delete(stream);
     if (this.#outWaiting.size > 0) this.#outWaiting.delete(stream);
     stream.out = undefined;
@@ -1158,9 +1159,9 @@ export class Session implements ConnectionHandler {
     this.#pumping = true;
     try {
       while (this.#sendControl()) {
-        const stream = this.#sendHead;
+        const stream = this.#sendHead ?? this.#nextStarved();
         if (stream === undefined) break;
-        this.#dequeue();
+        if (stream === this.#sendHead) this.#dequeue();
         const { opening } = stream;
         if (opening?.expireAt !== undefined) opening.remainingMs = opening.expireAt - this.clock.now();
         const sent = this.#sendFrame(stream, undefined, undefined);
@@ -1178,6 +1179,20 @@ export class Session implements ConnectionHandler {
     } finally {
       this.#pumping = false;
     }
+  }
+
+  /**
+   * The first stream that waited for credit of the connection of which there is now enough. One at a time: else a peer
+   * could make all of them try again and again by a few bytes, and one that then waits for something else would leave
+   * the credit unused.
+   */
+  #nextStarved(): Stream | undefined {
+    for (const stream of this.#starved) {
+      if (stream.starvedFor > this.#sendWindow) continue;
+      this.#starved.delete(stream);
+      return stream;
+    }
+    return undefined;
   }
 
   /** Nothing of the stream is left to send: it may be over, or take another message. */
@@ -1376,7 +1391,6 @@ export class Session implements ConnectionHandler {
       if (fragmented && !stream.outStarted) {
         at = writeU32(memory, at, stream.outTotal);
         stream.outStarted = true;
-        this.#outPartial += stream.outTotal;
       }
       const part = Math.min(stream.outEnd - stream.outPosition, rangeStart + size - at);
       memory.set(stream.out.subarray(stream.outPosition, stream.outPosition + part), at);
@@ -1388,11 +1402,7 @@ export class Session implements ConnectionHandler {
       else {
         recycle(stream.out);
         stream.out = undefined;
-        if (stream.outStarted) {
-          stream.outStarted = false;
-          this.#outPartial -= stream.outTotal;
-          this.#startWaitingOutput();
-        }
+        this.#endFragments(stream);
       }
     }
 
@@ -1450,25 +1460,40 @@ export class Session implements ConnectionHandler {
     return Sent.Waiting;
   }
 
-  /** Whether the peer's reassembly budget has room for the stream's message; else it waits, first come first served. */
+  /**
+   * Take of the peer's reassembly budget for the stream's message. False if there is no room: it then waits for its turn,
+   * first come first served.
+   */
   #mayStartFragments(stream: Stream): boolean {
-    const fits = this.#outPartial === 0 || this.#outPartial + stream.outTotal <= this.#peer!.reassemblyBytes;
-    const may = fits && (stream.outTurn || this.#outWaiting.size === 0);
-    stream.outTurn = false;
-    if (!may) this.#outWaiting.add(stream);
-    return may;
+    if (stream.outBudgeted) return true;
+    if (this.#outWaiting.size > 0 || !this.#fitsBudget(stream)) {
+      this.#outWaiting.add(stream);
+      return false;
+    }
+    this.#budget(stream);
+    return true;
   }
 
-  /** Large messages that wait for the peer's reassembly budget take their turns, as far as there is room. */
-  #startWaitingOutput(): void {
-    if (this.#outWaiting.size === 0) return;
-    let started = this.#outPartial;
-    for (const stream of this.#outWaiting) {
-      if (started > 0 && started + stream.outTotal > this.#peer!.reassemblyBytes) break;
-      started += stream.outTotal;
-      stream.outTurn = true;
-      this.#outWaiting.delete(stream);
-      this.#enqueue(stream);
+  #fitsBudget(stream: Stream): boolean {
+    return this.#outPartial === 0 || this.#outPartial + stream.outTotal <= this.#peer!.reassemblyBytes;
+  }
+
+  #budget(stream: Stream): void {
+    stream.outBudgeted = true;
+    this.#outPartial += stream.outTotal;
+  }
+
+  /** The stream's message has been sent or dropped: what it took of the budget goes to those that wait. */
+  #endFragments(stream: Stream): void {
+    stream.outStarted = false;
+    if (!stream.outBudgeted) return;
+    stream.outBudgeted = false;
+    this.#outPartial -= stream.outTotal;
+    for (const next of this.#outWaiting) {
+      if (!this.#fitsBudget(next)) break;
+      this.#outWaiting.delete(next);
+      this.#budget(next);
+      this.#enqueue(next);
     }
   }
 
@@ -1539,10 +1564,12 @@ export class Session implements ConnectionHandler {
       this.connection.commit(bytes);
       stream.resetPending = false;
       stream.sentReset = stream.sentEnd = true;
-    } else if (stream.creditOwed > 0 && !stream.receivedEnd && !this.#isOver(stream)) {
-      if (!this.#writeCredit(stream.id, stream.creditOwed)) return false;
-      stream.receiveWindow += stream.creditOwed;
-      stream.creditOwed = 0;
+    } else if (!stream.receivedEnd && !this.#isOver(stream)) {
+      const due = Math.max(stream.creditOwed, this.#partialDue(stream));
+      if (due <= 0) return true;
+      if (!this.#writeCredit(stream.id, due)) return false;
+      stream.receiveWindow += due;
+      stream.creditOwed -= due;
     }
     return true;
   }

@@ -45,11 +45,11 @@ export abstract class Stream implements Expiring {
   out: Uint8Array | undefined = undefined;
   outPosition = 0;
   outEnd = 0;
-  /** The first fragment of `out` has been sent; its whole length draws on the peer's reassembly budget. */
+  /** Its first fragment has been sent. */
   outStarted = false;
+  /** Its whole length has been taken of the peer's reassembly budget. */
+  outBudgeted = false;
   outTotal = 0;
-  /** It has waited for that budget, and is the next to take of it. */
-  outTurn = false;
   /** The acceptor's headers (a metadata block), until they have been committed; they go first. */
   headersPending: Uint8Array | undefined = undefined;
   /** The acceptor's end. */
@@ -89,9 +89,9 @@ export abstract class Stream implements Expiring {
   partial: Uint8Array | undefined = undefined;
   partialTotal = 0;
   partialLength = 0;
-  /** What its frames cost, all in all, and how much of that waits for admission to the reassembly budget. */
+  /** What its frames cost, all in all. */
   partialCost = 0;
-  partialHeld = 0;
+  /** It has its share of the reassembly budget. */
   partialAdmitted = false;
 
   /** Cost of whole messages that have been delivered and not consumed: returned to the connection if the stream ends. */

@@ -5,7 +5,7 @@ import { Simulation } from "./simulation/simulation.js";
 import type { Part } from "./simulation/service.js";
 
 /** A message that does something while it is being encoded. */
-function doing(action: () => void, index = 0, size = 0): Part {
+function doing(action: () => unknown, index = 0, size = 0): Part {
   let first = true;
   return {
     index,
@@ -75,14 +75,21 @@ describe("while a message is being encoded", () => {
     for (const size of [0, 30_000]) {
       let handled = 0;
       const { simulation, client, calls } = await connectPair({
-        server: { implementation: { unary: (request) => (handled++, request) } },
+        server: {
+          implementation: {
+            unary(request) {
+              handled++;
+              return request;
+            },
+          },
+        },
       });
-      let closing: Promise<void> | undefined = undefined;
-      const failed = rejection(calls.unary(doing(() => (closing = client.close()), 0, size)));
+      const closing: Promise<void>[] = [];
+      const failed = rejection(calls.unary(doing(() => closing.push(client.close()), 0, size)));
       await simulation.run(0);
       expect(await failed).to.include({ code: Status.UNAVAILABLE, mayHaveRun: false });
       expect(handled).to.equal(0);
-      await closing;
+      await Promise.all(closing);
     }
   });
 
