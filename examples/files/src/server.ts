@@ -11,8 +11,9 @@ if (address === undefined) {
 
 const server = createServer();
 server.add(FilesDefinition, filesService(await Root.open(folder)));
+process.once("SIGINT", () => void server.close());
+process.once("SIGTERM", () => void server.close());
+
 const listener = await server.listen(address);
 // Standard error, because over stdio: standard output carries the calls.
 console.error(`listening at ${listener.address}`);
-process.once("SIGINT", () => void server.close());
-process.once("SIGTERM", () => void server.close());

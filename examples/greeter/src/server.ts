@@ -25,9 +25,9 @@ server.add(GreeterDefinition, {
     for await (const { text } of messages) yield { text: `You said: ${text}` };
   },
 });
+process.once("SIGINT", () => void server.close());
+process.once("SIGTERM", () => void server.close());
 
 const listener = await server.listen(address);
 // Standard error, because over stdio: standard output carries the calls.
 console.error(`listening at ${listener.address}`);
-process.once("SIGINT", () => void server.close());
-process.once("SIGTERM", () => void server.close());
