@@ -82,7 +82,7 @@ describe("MessageReader", () => {
     ["the end of a group in no group", "2c", "outside a group"],
     ["another group's end", "2b 34", "end of group 6 in group 5"],
     ["a group without end", "2b", "group 5 does not end"],
-    ["a group without end around one that ends", "2b 22 02 2b 2c", "group 5 does not end"],
+    ["a group without end around one that ends", "2b 0a 04 2b 0a 00 2c", "group 5 does not end"],
     ["a group that its message cuts short", "22 01 2b 2c", "middle of a field"],
     ["a packed field cut short", "32 08 01 00 00 00", "8 bytes announced, 4 left"],
     ["a packed value beyond its field", "32 03 01 00 00 00", "beyond its length"],
