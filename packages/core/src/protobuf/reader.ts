@@ -5,6 +5,8 @@ import { platform } from "./platform.js";
 
 /** Messages and groups may be nested this deep, as in other implementations. */
 const MAX_DEPTH = 100;
+/** A bit for each wire type that begins a field: all but the end of a group, 6 and 7. */
+const FIELDS = 0b101111;
 /** Strings up to this many bytes are tried as ASCII in JavaScript, below the cost of a call to the platform. */
 const SHORT_STRING = 24;
 
@@ -94,10 +96,6 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     this.failed = false;
     this.group = 0;
     this.depth = 0;
-    if (this.limits.length !== 0) {
-      this.limits.length = 0;
-      this.groups.length = 0;
-    }
     this.tagEnd = -1;
     this.spanEnd = 0;
     return this;
@@ -125,8 +123,9 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   }
 
   private enter(): void {
-    this.limits.push(this.limit);
-    this.groups.push(this.group);
+    const { depth } = this;
+    this.limits[depth] = this.limit;
+    this.groups[depth] = this.group;
     this.group = 0;
     if (this.spanEnd !== 0) {
       this.limit = this.spanEnd;
@@ -139,8 +138,9 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   private leave(): void {
     if (this.spanEnd !== 0) this.endSpan();
     if (this.group !== 0) this.fail(`group ${this.group} does not end`);
-    this.limit = this.limits.pop()!;
-    this.group = this.groups.pop()!;
+    const outer = this.depth - 1;
+    this.limit = this.limits[outer];
+    this.group = this.groups[outer];
   }
 
   /** A packed field must end with a value's last byte. */
@@ -164,8 +164,8 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
    * field is a value, and all else is a tag.
    */
   private readUint32(): number {
-    const position = this.pos;
     if (this.depth === 0) return this.varint() >>> 0;
+    const position = this.pos;
     if (position === this.tagEnd) {
       const wireType = this.lastTag & 7;
       if (wireType === WireType.Varint) return this.varint() >>> 0;
@@ -184,17 +184,18 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
 
   private readTag(): number {
     const tag = this.varint32();
-    const wireType = tag & 7;
-    if (tag < 8) this.fail("field number 0");
-    if (wireType > WireType.Bit32) this.fail(`unknown wire type ${wireType}`);
-    if (wireType === WireType.EndGroup) this.endGroup(tag >>> 3);
+    if (tag < 8 || ((FIELDS >> (tag & 7)) & 1) === 0) this.checkTag(tag);
     this.lastTag = tag;
     this.tagEnd = this.pos;
     return tag;
   }
 
-  private endGroup(fieldNo: number): void {
+  /** A tag that does not begin a field. */
+  private checkTag(tag: number): void {
+    const fieldNo = tag >>> 3;
     const { group } = this;
+    if (fieldNo === 0) this.fail("field number 0");
+    if ((tag & 7) !== WireType.EndGroup) this.fail(`unknown wire type ${tag & 7}`);
     if (fieldNo !== group) {
       this.fail(`end of group ${fieldNo} ${group === 0 ? "outside a group" : `in group ${group}`}`);
     }
@@ -458,10 +459,17 @@ function shortAscii(memory: Uint8Array, start: number, end: number): string | un
     text += String.fromCharCode(a, b, c, d);
     i += 4;
   }
-  for (; i < end; i++) {
-    const byte = memory[i];
-    if (byte > 0x7f) return undefined;
-    text += String.fromCharCode(byte);
+  if (i + 2 <= end) {
+    const a = memory[i];
+    const b = memory[i + 1];
+    if ((a | b) > 0x7f) return undefined;
+    text += String.fromCharCode(a, b);
+    i += 2;
+  }
+  if (i < end) {
+    const a = memory[i];
+    if (a > 0x7f) return undefined;
+    text += String.fromCharCode(a);
   }
   return text;
 }

@@ -14,8 +14,8 @@ export interface Decoded {
   readonly neutral: Neutral;
   /**
    * Whether the message has what protobufjs reads wrongly: a known field with another wire type than its own (which
-   * makes it unknown, but protobufjs reads it all the same); a varint of 32 bits or a bool in 6 to 9 bytes (of which it
-   * always reads 10); several members of a oneof (it keeps all).
+   * makes it unknown, but protobufjs reads it all the same); a varint of 32 bits in 6 to 9 bytes (of which it always
+   * reads 10); a bool whose only bits are above the 32nd; several members of a oneof (it keeps all).
    */
   readonly unusual: boolean;
 }
@@ -224,11 +224,11 @@ function scalar(input: Input, type: Scalar | "enum", state: State): unknown {
   const start = input.at;
   const value = neutralScalar(rawScalar(input, type));
   const size = input.at - start;
-  if (SHORT_VARINTS.has(type) && size > 5 && size < 10) state.unusual = true;
+  if (type === "bool" ? size > 4 : SHORT_VARINTS.has(type) && size > 5 && size < 10) state.unusual = true;
   return value;
 }
 
-const SHORT_VARINTS: ReadonlySet<string> = new Set(["int32", "uint32", "sint32", "bool", "enum"]);
+const SHORT_VARINTS: ReadonlySet<string> = new Set(["int32", "uint32", "sint32", "enum"]);
 
 function rawScalar(input: Input, type: Scalar | "enum"): unknown {
   const view = (size: number) => new DataView(input.take(size).slice().buffer);
