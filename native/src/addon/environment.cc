@@ -35,7 +35,9 @@ Environment::Environment(Napi::Env env, Napi::Object exports) : loop_(env) {
   prepare_.emplace(loop_, Napi::Object(), this, [](uv_loop_t* uv, uv_prepare_t* handle) {
     uv_prepare_init(uv, handle);
     uv_prepare_start(handle, [](uv_prepare_t* handle) {
-      static_cast<Environment*>(handle->data)->FlushDirty(Held::kFlush);
+      auto* environment = static_cast<Environment*>(handle->data);
+      environment->FlushDirty(Held::kFlush);
+      environment->DestroyRetired();
     });
   });
   prepare_->SetRef(false);
@@ -155,6 +157,11 @@ void Environment::DescriptorClosed() {
   while (!awaiting_descriptor_.empty()) awaiting_descriptor_.PopFront()->Resume();
 }
 
+void Environment::DestroyRetired() {
+  for (napi_async_context context : retired_) napi_async_destroy(env(), context);
+  retired_.clear();
+}
+
 void Environment::Exiting() {
   os::IntrusiveList<LoopObject> all(std::move(open_));
   while (!all.empty()) {
@@ -167,6 +174,7 @@ void Environment::Exiting() {
 void Environment::CloseAll() {
   Exiting();
   while (!open_.empty()) open_.front()->Close();
+  DestroyRetired();
   prepare_.reset();
   idle_.reset();
   for (const int fd : lent_) close(fd);

@@ -98,6 +98,10 @@ class Environment {
   // Has `channel.Deliver()` called from the event loop, before it waits.
   void Notify(ByteChannel& channel);
 
+  // Destroys `context` once no callback can be running in it. It keeps its object and the values of AsyncLocalStorage
+  // alive, so this must not wait until the object is collected.
+  void Retire(napi_async_context context) { retired_.push_back(context); }
+
   // Descriptors that JavaScript has, but no object here: closed when the environment ends.
   int Lend(os::UniqueFd fd);
   os::UniqueFd TakeBack(int fd);
@@ -115,6 +119,7 @@ class Environment {
   friend class LoopObject;
 
   void DeliverPending();
+  void DestroyRetired();
   void CloseAll();
 
   Loop loop_;
@@ -123,6 +128,7 @@ class Environment {
   std::vector<std::unique_ptr<Slab>> spare_slabs_;
   int32_t next_channel_id_ = 0;
   std::unordered_set<int> lent_;
+  std::vector<napi_async_context> retired_;
 
   os::IntrusiveList<LoopObject> open_;
   os::IntrusiveList<ByteChannel> dirty_;

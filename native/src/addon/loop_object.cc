@@ -1,5 +1,7 @@
 #include "loop_object.h"
 
+#include <utility>
+
 namespace sluice {
 
 LoopObject::LoopObject(Napi::Object self, Napi::Object handler, const char* name)
@@ -10,6 +12,7 @@ LoopObject::LoopObject(Napi::Object self, Napi::Object handler, const char* name
 }
 
 LoopObject::~LoopObject() {
+  // Not closed when its constructor failed.
   if (context_ != nullptr) napi_async_destroy(env_, context_);
 }
 
@@ -18,6 +21,7 @@ bool LoopObject::BeginClosing() {
   closed_ = true;
   open_.Unlink();
   handler_.Reset();
+  environment_.Retire(std::exchange(context_, nullptr));
   return true;
 }
 
@@ -32,8 +36,9 @@ bool LoopObject::Tell(napi_value method, std::initializer_list<napi_value> argum
 void LoopObject::CloseAndTell(const char* method, napi_value argument) {
   const Napi::Object handler = handler_.Value();
   const Napi::Value function = handler.Get(method);
+  napi_async_context context = context_;
   Close();
-  environment_.Call(context_, handler, function, {argument});
+  environment_.Call(context, handler, function, {argument});
 }
 
 }  // namespace sluice
