@@ -1,3 +1,4 @@
+import type * as Rx from "rxjs";
 import { createRequire } from "node:module";
 import { setTimeout } from "node:timers/promises";
 import {
@@ -21,7 +22,7 @@ import { pattern, payload } from "./payload.js";
 import { descriptors, residentBytes } from "./processes.js";
 
 /** rxjs takes as long to load as all else together, and few of the many processes need it. */
-const rxjs = () => createRequire(import.meta.url)("rxjs") as typeof import("rxjs");
+const rxjs = () => createRequire(import.meta.url)("rxjs") as typeof Rx;
 
 /** What can be added to: a server, or a channel that takes calls. */
 export interface Registry {

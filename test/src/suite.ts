@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import { RpcError, Status, statusName, type Channel } from "@sluice/node";
+import type { Status } from "@sluice/node";
+import { RpcError, statusName, type Channel } from "@sluice/node";
 import { carriers, native, type Carrier, type Link, type OpenOptions } from "./carriers.js";
 import "./hooks.js";
 import { within } from "./within.js";

@@ -1,7 +1,8 @@
 /** What comes with a call: deadlines, cancellation, metadata, errors, Observables, and calls the other way. */
 import { expect } from "chai";
 import { Metadata, Status, type CallOptions, type Client } from "@sluice/node";
-import { SimpleRequest, StreamingOutputCallRequest } from "../gen/grpc/testing/messages.js";
+import type { SimpleRequest } from "../gen/grpc/testing/messages.js";
+import { StreamingOutputCallRequest } from "../gen/grpc/testing/messages.js";
 import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
 import { ProbeDefinition, type Chunk, type ReportResponse } from "../gen/sluice/testing/probe.js";
 import { Outbox } from "../outbox.js";

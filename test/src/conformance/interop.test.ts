@@ -1,6 +1,7 @@
 /** gRPC's interoperability cases, by their names (grpc/doc/interop-test-descriptions.md in gRPC's repository). */
 import { expect } from "chai";
-import { Metadata, Status, type Client } from "@sluice/node";
+import type { Metadata } from "@sluice/node";
+import { Status, type Client } from "@sluice/node";
 import {
   SimpleRequest,
   StreamingInputCallRequest,

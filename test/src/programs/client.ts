@@ -9,7 +9,7 @@ const [address, state, count] = process.argv.slice(2);
 const servers: number[] = [];
 for (let i = 0; i < Number(count); i++) {
   const channel = await open();
-  await enter(state as (typeof stateNames)[number], channel);
+  void (await enter(state as (typeof stateNames)[number], channel));
 }
 console.log(["ready", ...servers].join(" "));
 // Idle channels keep the process alive; so does this, if they do not.
