@@ -8,21 +8,43 @@ import { makeFrame } from "./frames.js";
 export type Mode =
   "listen-echo" | "listen-sink" | "listen-unref" | "connect-echo" | "connect-flood" | "connect-unref";
 
+/** Answers the first frame, and takes the rest. */
 function sink(connection: Connection): void {
-  connection.start({ onFrame() {}, onWritable() {}, onClose() {} });
+  let answered = false;
+  connection.start({
+    onFrame() {
+      if (answered) return;
+      answered = true;
+      send(connection);
+    },
+    onWritable() {},
+    onClose() {},
+  });
 }
 
-/** Sends as fast as it can. */
+/** Sends as fast as it can, a little in each turn of the event loop. */
 function flood(connection: Connection): void {
-  const frame = makeFrame(0, 1000);
-  const fill = (): void => {
-    while (connection.reserve(frame.length)) {
-      connection.memory.set(frame, connection.rangeStart);
-      connection.commit(frame.length);
-    }
+  let closed = false;
+  const turn = (): void => {
+    for (let i = 0; i < 100 && send(connection); i++);
+    if (!closed) setImmediate(turn);
   };
-  connection.start({ onFrame() {}, onWritable: fill, onClose() {} });
-  fill();
+  connection.start({
+    onFrame() {},
+    onWritable() {},
+    onClose() {
+      closed = true;
+    },
+  });
+  turn();
+}
+
+function send(connection: Connection): boolean {
+  const frame = makeFrame(0, 1000);
+  if (!connection.reserve(frame.length)) return false;
+  connection.memory.set(frame, connection.rangeStart);
+  connection.commit(frame.length);
+  return true;
 }
 
 const [url, name, mode, address, json] = process.argv.slice(2) as [string, string, Mode, string, string];

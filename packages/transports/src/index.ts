@@ -11,7 +11,6 @@ import { createStdioTransport } from "./stdio/index.js";
 import { createTcpTransport } from "./tcp/index.js";
 import { createUnixTransport } from "./unix/index.js";
 
-export { parseScheme } from "./address.js";
 export type { Spawn, Spawned, SpawnOptions } from "./pipe/spawn.js";
 export type { AllowPeer } from "./unix/peer.js";
 export { memory };

@@ -144,9 +144,9 @@ describeVariants("frames over a stream", ({ transports: { unix } }) => {
 
   it("closes though the peer never reads, and says what was not delivered", async function () {
     this.timeout(30_000);
-    while (endpoint.send(makeFrame(0, 50_000)));
+    while (endpoint.send(makeFrame(0, 50_000))) {}
     endpoint.flush();
-    while (endpoint.send(makeFrame(0, 50_000)));
+    while (endpoint.send(makeFrame(0, 50_000))) {}
     endpoint.close();
     const error = await endpoint.closed;
     expect(error).to.be.instanceOf(RpcError);
@@ -168,16 +168,20 @@ describeVariants("frames over a stream", ({ transports: { unix } }) => {
     this.timeout(60_000);
     let sent = 0;
     for (; endpoint.send(makeFrame(0, 50_000)); sent += 50_000);
+    endpoint.flush();
+    await setImmediate();
+    for (; endpoint.send(makeFrame(0, 50_000)); sent += 50_000);
+    endpoint.close();
     let read = 0;
     raw.pause();
     raw.on("readable", () => {});
-    endpoint.close();
-    // Longer in all than a peer that takes nothing is waited for.
     const ended = once(raw, "end");
-    for (let i = 0; i < 6; i++) {
+    // In all longer than a peer that takes nothing is waited for.
+    for (let i = 0; i < 12; i++) {
       await setTimeout(500);
-      read += (raw.read(30_000) as Buffer | null)?.length ?? 0;
+      read += (raw.read(24_000) as Buffer | null)?.length ?? 0;
     }
+    expect(endpoint.closeCount).to.equal(0);
     raw.removeAllListeners("readable");
     raw.on("data", (chunk: Buffer) => (read += chunk.length));
     raw.resume();
