@@ -609,6 +609,9 @@ export class Session implements ConnectionHandler {
       metadata = readMetadata(memory, at + 2, blockEnd);
       at = blockEnd;
     }
+    if ((flags & Flag.MESSAGE) === 0 && (at !== end || (flags & Flag.MORE) !== 0)) {
+      throw new ProtocolError("OPEN is longer than its parts");
+    }
 
     if (this.#remote === NO_STREAMS) this.#remote = [];
     const stream = this.#acceptor.accept(this, method.target, { path: method.path, expireAt, metadata });
@@ -632,10 +635,7 @@ export class Session implements ConnectionHandler {
       if (expireAt !== undefined) this.wheel.add(stream, expireAt);
       stream.begin();
       if ((flags & Flag.MESSAGE) !== 0) this.#onFragment(stream, memory, at, end, flags, cost);
-      else {
-        if (at !== end || (flags & Flag.MORE) !== 0) throw new ProtocolError("OPEN is longer than its parts");
-        this.#credit(stream, cost);
-      }
+      else this.#credit(stream, cost);
     }
     if ((flags & Flag.LAST) !== 0) this.#onLast(stream);
   }
@@ -647,11 +647,10 @@ export class Session implements ConnectionHandler {
     stream.receiveWindow -= cost;
     if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
     if (stream.receivedEnd) throw new ProtocolError(`DATA after the end of stream ${id}`);
+    const last = (flags & Flag.LAST) !== 0;
+    if (last && stream.opener) throw new ProtocolError("LAST from the side that did not open the stream");
     this.#onFragment(stream, memory, start, end, flags, cost);
-    if ((flags & Flag.LAST) !== 0) {
-      if (stream.opener) throw new ProtocolError("LAST from the side that did not open the stream");
-      this.#onLast(stream);
-    }
+    if (last) this.#onLast(stream);
   }
 
   /** A message, or a part of one, in `memory[start..end)`. */

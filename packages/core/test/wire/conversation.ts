@@ -2,7 +2,7 @@ import { expect } from "chai";
 import type { Limits } from "@sluice/core";
 import { turn } from "./carrier.js";
 import { Endpoint, type Action, type Call, type Making, type Sight } from "./endpoint.js";
-import { encodeFrame, FrameReader, type Frame, type Side } from "./frame.js";
+import { encodeFrame, FrameReader, type Frame, type Side, type StatusName } from "./frame.js";
 import { HELLO, type Hello } from "./peer.js";
 
 /** One step of a conversation, in order. */
@@ -14,7 +14,13 @@ export type Step =
       readonly frame: Frame;
       /** The bytes are one of several encodings of the frame, and not the one that the reference sends. */
       readonly variant?: true;
+      /** It is sent as many times. */
+      readonly repeat?: number;
     }
+  /** Bytes that no frame has. */
+  | { readonly from: Side; readonly hex: string; readonly malformed: true }
+  /** This side ends the connection: it sends GOAWAY with this, and a text of its own, and closes. */
+  | { readonly at: Side; readonly refuses: { readonly status: StatusName; readonly accepted: number } }
   /** The program at one side acts on a call (`on`: its name in this conversation). */
   | { readonly at: Side; readonly on: string; readonly does: Making | Action }
   /** It sees something of a call. */
@@ -49,7 +55,7 @@ export const SIDES = ["connecting", "accepting"] as const;
 export function checkFrames({ steps }: Conversation): void {
   const readers = { connecting: new FrameReader(), accepting: new FrameReader() };
   for (const step of steps) {
-    if (!("hex" in step)) continue;
+    if (!("frame" in step)) continue;
     expect(readers[step.from].read(Buffer.from(step.hex, "hex")), step.hex).to.deep.equal(step.frame);
     if (step.variant !== true) expect(encodeFrame(step.frame).toString("hex")).to.equal(step.hex);
   }
@@ -76,15 +82,20 @@ export async function play(conversation: Conversation, side: Side): Promise<void
     const where = `step ${index}`;
     if ("passes" in step) clock.advance(step.passes);
     else if ("hex" in step) {
-      if (step.from === other) connection.receive(Buffer.from(step.hex, "hex"));
-      else {
+      if (step.from === other) {
+        const times = "frame" in step ? (step.repeat ?? 1) : 1;
+        for (let i = 0; i < times; i++) connection.receive(Buffer.from(step.hex, "hex"));
+      } else {
         const sent = connection.sent.shift();
-        expect(sent && Buffer.from(sent).toString("hex"), `${where}: ${JSON.stringify(step.frame)}`).to.equal(
-          step.hex,
-        );
+        expect(sent && Buffer.from(sent).toString("hex"), where).to.equal(step.hex);
       }
     } else if (step.at !== side) continue;
-    else if (!("on" in step)) {
+    else if ("refuses" in step) {
+      const sent = connection.sent.shift();
+      const goaway = sent && new FrameReader().read(Buffer.from(sent));
+      expect(goaway, where).to.include({ type: "GOAWAY", ...step.refuses });
+      expect(connection.closed, where).to.equal(true);
+    } else if (!("on" in step)) {
       if ("does" in step) await endpoint.close();
       else expect(connection.closed, where).to.equal(true);
     } else if ("does" in step) {
