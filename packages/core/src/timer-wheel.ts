@@ -38,6 +38,8 @@ export class TimerWheel {
   #tick = 0;
   #armed: Timer | undefined = undefined;
   #armedTick = Infinity;
+  /** Entries in the wheel: while there is none, what is armed does not keep the process alive. */
+  #count = 0;
   #running = false;
 
   constructor(clock: Clock) {
@@ -51,6 +53,7 @@ export class TimerWheel {
   /** Call `entry.onDeadline` at `expireAt`. The entry must not be in the wheel. */
   add(entry: Expiring, expireAt: number): void {
     entry.expireAt = expireAt;
+    if (this.#count++ === 0) this.#armed?.ref();
     // While nothing is armed the wheel is empty and stands still: let it catch up.
     if (this.#armed === undefined && !this.#running) {
       this.#tick = Math.max(this.#tick, this.#tickOf(this.#clock.now()));
@@ -63,6 +66,7 @@ export class TimerWheel {
   remove(entry: Expiring): void {
     const list = entry.timerList;
     if (list === undefined) return;
+    if (--this.#count === 0) this.#armed?.unref();
     if (entry.timerPrevious === undefined) list.head = entry.timerNext;
     else entry.timerPrevious.timerNext = entry.timerNext;
     if (entry.timerNext !== undefined) entry.timerNext.timerPrevious = entry.timerPrevious;
@@ -134,8 +138,11 @@ export class TimerWheel {
     for (const one of taken) {
       if (one.timerList !== TAKEN) continue; // removed by an earlier one's `onDeadline`
       one.timerList = undefined;
-      if (this.#origin + tick * TICK_MS >= one.expireAt) one.onDeadline();
-      else this.#place(one);
+      if (this.#origin + tick * TICK_MS < one.expireAt) this.#place(one);
+      else {
+        this.#count--;
+        one.onDeadline();
+      }
     }
   }
 

@@ -34,7 +34,8 @@ export class SimulatedClock implements Clock {
 
   /** When the next timer is due; undefined if there is none. */
   get nextDue(): number | undefined {
-    return this.#next()?.due;
+    const next = this.#next();
+    return next === undefined ? undefined : Math.max(next.due, this.#now);
   }
 
   /** Let time pass up to `time`, running what becomes due on the way. */
@@ -49,6 +50,11 @@ export class SimulatedClock implements Clock {
 
   advance(ms: number): void {
     this.advanceTo(this.#now + ms);
+  }
+
+  /** Let time pass and run nothing: what became due is late. */
+  jump(ms: number): void {
+    this.#now += ms;
   }
 
   #next(): PendingTimer | undefined {
