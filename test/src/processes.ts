@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { within } from "./within.js";
 
@@ -59,7 +60,11 @@ export class Child {
   readonly exited: Promise<Exit>;
   readonly #lines: AsyncIterator<string> | undefined;
 
-  constructor(readonly process: ChildProcess) {
+  /** `output`: what the process prints for `line` to read. */
+  constructor(
+    readonly process: ChildProcess,
+    output?: Readable,
+  ) {
     process.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.stderr = (this.stderr + text).slice(-STDERR_KEPT);
     });
@@ -75,21 +80,19 @@ export class Child {
       });
     });
     // An iterator of an emitter that has lines for it from now on, whether or not anyone has asked yet.
-    this.#lines = process.stdout ? createInterface(process.stdout)[Symbol.asyncIterator]() : undefined;
+    this.#lines = output && createInterface(output)[Symbol.asyncIterator]();
   }
 
   /** Run one of `programs/` in a process of its own. */
   static run(
     program: string,
     args: readonly string[],
-    options: { env?: NodeJS.ProcessEnv; stdin?: "ignore" | "pipe" } = {},
+    options: { stdin?: "ignore" | "pipe" } = {},
   ): Child {
-    return new Child(
-      spawn(process.execPath, ["--expose-gc", programPath(program), ...args], {
-        stdio: [options.stdin ?? "ignore", "pipe", "pipe"],
-        env: options.env ?? process.env,
-      }),
-    );
+    const child = spawn(process.execPath, ["--expose-gc", programPath(program), ...args], {
+      stdio: [options.stdin ?? "ignore", "pipe", "pipe"],
+    });
+    return new Child(child, child.stdout!);
   }
 
   /** Every child that has not ended. */
@@ -107,7 +110,7 @@ export class Child {
 
   /** The next line of standard output. Rejects, with what is on standard error, when the process ends instead. */
   async line(ms = 20_000): Promise<string> {
-    if (this.#lines === undefined) throw new Error("the process has no standard output to read");
+    if (this.#lines === undefined) throw new Error("the output of this process is not read");
     const next = await within(ms, this.#lines.next(), `a line from process ${this.pid}\n${this.stderr}`);
     if (!next.done) return next.value;
     const { code, signal } = await this.exited;

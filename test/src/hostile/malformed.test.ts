@@ -240,7 +240,8 @@ const VIOLATIONS: readonly [name: string, frames: readonly Buffer[], says: RegEx
 /** First words that are no HELLO, or none that can be answered. */
 const GREETINGS: readonly [name: string, bytes: Buffer, says: RegExp][] = [
   ["HTTP", Buffer.from("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"), /Sluice|HELLO/],
-  ["TLS", Buffer.from("160301020001000001fc0303", "hex"), /Sluice|HELLO/],
+  // Its ninth byte happens to be HELLO's type.
+  ["TLS", Buffer.from("160301020001000001fc0303", "hex"), /Sluice|HELLO|33620758 bytes/],
   ["zeros", Buffer.alloc(1000), /Sluice|HELLO/],
   ["an OPEN", open(streamId(0), 0, UNARY, Flag.LAST | Flag.MESSAGE), /HELLO/],
   ["a HELLO with another magic", hello({ magic: "SLUICE\n\n" }), /Sluice/],
