@@ -84,11 +84,7 @@ export class Child {
   }
 
   /** Run one of `programs/` in a process of its own. */
-  static run(
-    program: string,
-    args: readonly string[],
-    options: { stdin?: "ignore" | "pipe" } = {},
-  ): Child {
+  static run(program: string, args: readonly string[], options: { stdin?: "ignore" | "pipe" } = {}): Child {
     const child = spawn(process.execPath, ["--expose-gc", programPath(program), ...args], {
       stdio: [options.stdin ?? "ignore", "pipe", "pipe"],
     });
