@@ -201,9 +201,10 @@ export class Session implements ConnectionHandler {
   #remoteIds: number[] = [];
   #remoteCount = 0;
   #accepted = 0;
-  /** Calls that wait for a slot, first come first served: `#waiting[#waitingHead..]`. */
+  /** Calls that wait for a slot, first come first served: those of `#waiting[#waitingHead..]` that still do. */
   #waiting: Stream[] = [];
   #waitingHead = 0;
+  #waitingCount = 0;
 
   // Method numbers: those that this end assigned, and those that the peer did.
   readonly #localMethods = new Map<string, number>();
@@ -291,12 +292,12 @@ export class Session implements ConnectionHandler {
 
   /** Calls in flight that this end made, and those that wait for a slot. */
   get localStreams(): number {
-    return this.#localCount + this.#waiting.length - this.#waitingHead;
+    return this.#localCount + this.#waitingCount;
   }
 
   /** Calls that wait for a slot. */
   get waitingStreams(): number {
-    return this.#waiting.length - this.#waitingHead;
+    return this.#waitingCount;
   }
 
   /** Calls in flight that the peer made. */
@@ -339,6 +340,8 @@ export class Session implements ConnectionHandler {
     }
     if (!this.#hasSlot) {
       this.#waiting.push(stream);
+      this.#waitingCount++;
+      stream.waiting = true;
       return false;
     }
     this.#takeSlot(stream);
@@ -417,10 +420,8 @@ export class Session implements ConnectionHandler {
       this.wheel.remove(stream);
       stream.opening = undefined;
       stream.sentEnd = stream.receivedEnd = true;
-      if (stream.id === 0) {
-        const at = this.#waiting.indexOf(stream, this.#waitingHead);
-        if (at >= 0) this.#waiting.splice(at, 1);
-      } else this.#returnSlot(stream);
+      this.#stopWaiting(stream);
+      if (stream.id !== 0) this.#returnSlot(stream);
       return;
     }
     this.#dropInput(stream);
@@ -461,8 +462,9 @@ export class Session implements ConnectionHandler {
 
   /** End at once: every call fails with UNAVAILABLE. */
   destroy(error: Error): void {
-    if (this.#state === State.Closed) return;
-    this.#fail(error, false);
+    // A session that has ended may still be saying why to a peer that takes nothing.
+    if (this.#state === State.Closed) this.connection.destroy(error);
+    else this.#fail(error, false);
   }
 
   // ------------------------------------------------------------------------------------------------ Frames
@@ -1051,26 +1053,31 @@ export class Session implements ConnectionHandler {
   /** Calls that waited for a slot take those that are free. */
   #openWaiting(): void {
     while (this.#waitingHead < this.#waiting.length && this.#hasSlot) {
-      const stream = this.#waiting[this.#waitingHead++]!;
+      const stream = this.#waiting[this.#waitingHead++];
+      if (!stream.waiting) continue;
+      this.#stopWaiting(stream);
       this.#takeSlot(stream);
       this.#enqueue(stream);
-    }
-    if (this.#waitingHead === this.#waiting.length && this.#waitingHead > 0) {
-      this.#waiting = [];
-      this.#waitingHead = 0;
     }
     if (this.#sendHead !== undefined) this.#pump();
   }
 
-  #refuseWaiting(): void {
-    const refused = this.#waiting.slice(this.#waitingHead);
-    this.#waiting = [];
-    this.#waitingHead = 0;
-    // What has a slot and has not been sent has not run either.
-    for (const stream of this.#local) {
-      if (stream?.opening !== undefined) refused.push(stream);
+  #stopWaiting(stream: Stream): void {
+    if (!stream.waiting) return;
+    stream.waiting = false;
+    this.#waitingCount--;
+    // Once those that have left are the larger part they are forgotten: the queue may never be empty.
+    if (this.#waiting.length >= 2 * this.#waitingCount + 32) {
+      this.#waiting = this.#waiting.filter((one) => one.waiting);
+      this.#waitingHead = 0;
     }
-    for (const stream of refused) {
+  }
+
+  /** Fail the calls that have not been sent: they certainly did not run. */
+  #refuseWaiting(): void {
+    for (const stream of [...this.#waiting, ...this.#local]) {
+      // Those before it may have made room for it.
+      if (stream?.opening === undefined) continue;
       this.reset(stream, Status.UNAVAILABLE, "");
       stream.onFailure(Status.UNAVAILABLE, "the connection is closing", false);
     }
@@ -1627,10 +1634,10 @@ export class Session implements ConnectionHandler {
       this.#error === undefined
         ? "the peer closed the connection"
         : `the connection was lost: ${this.#error.message}`;
-    const streams = [...this.#local, ...this.#waiting.slice(this.#waitingHead), ...this.#remote];
+    const streams = [...this.#local, ...this.#waiting.filter((stream) => stream.waiting), ...this.#remote];
     this.#local = this.#remote = NO_STREAMS as (Stream | undefined)[];
     this.#waiting = [];
-    this.#waitingHead = this.#localCount = this.#remoteCount = 0;
+    this.#waitingHead = this.#waitingCount = this.#localCount = this.#remoteCount = 0;
     this.#partials = [];
     this.#starved.clear();
     this.#outWaiting.clear();
@@ -1652,7 +1659,9 @@ export class Session implements ConnectionHandler {
   }
 
   #checkPeer(keepalive: Keepalive): void {
-    if (this.#framesReceived !== this.#framesAtLastCheck) {
+    const mayBeSilent =
+      (this.#peer!.traits & HelloTrait.ANSWERS_NO_PING) !== 0 && this.#localCount + this.#remoteCount === 0;
+    if (this.#framesReceived !== this.#framesAtLastCheck || mayBeSilent) {
       this.#framesAtLastCheck = this.#framesReceived;
       this.#pingOutstanding = false;
       return this.#watchPeer(keepalive);
@@ -1661,8 +1670,6 @@ export class Session implements ConnectionHandler {
       const silent = `the peer has not answered a PING for ${keepalive.timeoutMs} ms`;
       return this.destroy(new RpcError(Status.UNAVAILABLE, silent));
     }
-    const quiet = (this.#peer!.traits & HelloTrait.ANSWERS_NO_PING) !== 0;
-    if (quiet && this.#localCount + this.#remoteCount === 0) return this.#watchPeer(keepalive);
     this.#pingPending = this.#pingOutstanding = true;
     this.#timer = this.clock.setTimer(() => this.#checkPeer(keepalive), keepalive.timeoutMs);
     this.#pump();

@@ -36,6 +36,8 @@ export abstract class Stream implements Expiring {
   id = 0;
   /** Whether this end opened it. */
   readonly opener: boolean;
+  /** It waits for a slot. */
+  waiting = false;
   /** The how many'th OPEN on its session, counted from 1. */
   ordinal = 0;
 
