@@ -14,7 +14,7 @@ const FALLBACK = { SLUICE_NATIVE: "0" };
 const BOTH_WAYS = ["packages/transports", "packages/node"];
 
 const units = [...children("packages"), ...children("examples")].flatMap((folder) => {
-  const unit = { name: folder, folder: `${folder}/test/dist`, budgetS: 120 };
+  const unit = { name: folder, folder: `${folder}/test/dist`, budgetS: 240 };
   return BOTH_WAYS.includes(folder)
     ? [unit, { ...unit, name: `${folder} (fallback)`, env: FALLBACK }]
     : [unit];
@@ -33,7 +33,7 @@ const integration = children("test/dist").flatMap((folder) => {
   return bothWays ? [suite, { ...suite, name: `${name} (fallback)`, env: FALLBACK }] : [suite];
 });
 
-const suites = [{ name: "native", folder: "native/test/dist", budgetS: 120 }, ...units, ...integration]
+const suites = [{ name: "native", folder: "native/test/dist", budgetS: 300 }, ...units, ...integration]
   .map((suite) => ({ ...suite, files: testFiles(suite.folder) }))
   .filter(({ files }) => files.length > 0);
 
