@@ -10,6 +10,12 @@ interface BufferMethods {
 
 const { utf8Slice, utf8Write } = Buffer.prototype as BufferMethods;
 
+/** Without the zeroes that `new Uint8Array` writes, and plain: a Buffer's `slice` copies nothing. */
+function allocate(bytes: number): Uint8Array {
+  const { buffer, byteOffset } = Buffer.allocUnsafeSlow(bytes);
+  return new Uint8Array(buffer, byteOffset, bytes);
+}
+
 // All messages share it, so nobody may take it away.
 markAsUntransferable(emptyBytes.buffer);
 
@@ -35,13 +41,9 @@ export const nodePlatform: Platform = {
           }
           return text;
         },
-  allocate(bytes) {
-    // Without the zeroes that `new Uint8Array` writes, and plain: a Buffer's `slice` copies nothing.
-    const { buffer, byteOffset } = Buffer.allocUnsafeSlow(bytes);
-    return new Uint8Array(buffer, byteOffset, bytes);
-  },
+  allocate,
   allocatePool(bytes) {
-    const pool = new Uint8Array(bytes);
+    const pool = allocate(bytes);
     markAsUntransferable(pool.buffer);
     return pool;
   },

@@ -36,33 +36,43 @@ export interface Generated {
 
 /** Generate and load the codecs of `.proto` files, given their texts by name (without extension). */
 export async function loadGenerated(protos: ReadonlyMap<string, string>): Promise<Map<string, Generated>> {
-  // Beside this file, so that the generated code finds @sluice/core.
-  const directory = mkdtempSync(join(fileURLToPath(new URL(".", import.meta.url)), "generated-"));
-  const load = async (file: string, code: string) => {
-    writeFileSync(join(directory, file), code);
-    return (await import(pathToFileURL(join(directory, file)).href)) as Codecs;
-  };
+  const directory = await writeGenerated(protos);
   try {
-    const source = join(directory, "proto");
-    mkdirSync(source);
-    for (const [name, text] of protos) writeFileSync(join(source, `${name}.proto`), text);
-    await generate({ inputs: [source], out: directory });
-    const result = new Map<string, Generated>();
-    for (const name of protos.keys()) {
-      const { outputText } = ts.transpileModule(readFileSync(join(directory, `${name}.ts`), "utf8"), {
-        compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext },
-      });
-      const stockText = outputText.replace(
-        "import { BinaryReader, BinaryWriter",
-        'import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";\nimport { WireType',
-      );
-      const own = await load(`${name}.js`, outputText);
-      result.set(name, { own, stock: await load(`${name}.stock.js`, stockText) });
-    }
-    return result;
+    const loaded = [...protos.keys()].map(async (name) => [name, await load(directory, name)] as const);
+    return new Map(await Promise.all(loaded));
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Generate `.proto` files into a new directory, beside this file so that the code in it finds @sluice/core. */
+export async function writeGenerated(protos: ReadonlyMap<string, string>): Promise<string> {
+  const directory = mkdtempSync(join(fileURLToPath(new URL(".", import.meta.url)), "generated-"));
+  const source = join(directory, "proto");
+  mkdirSync(source);
+  for (const [name, text] of protos) writeFileSync(join(source, `${name}.proto`), text);
+  await generate({ inputs: [source], out: directory });
+  for (const name of protos.keys()) {
+    const { outputText } = ts.transpileModule(readFileSync(join(directory, `${name}.ts`), "utf8"), {
+      compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext },
+    });
+    writeFileSync(join(directory, `${name}.js`), outputText);
+    const stock = outputText.replace(
+      "import { BinaryReader, BinaryWriter",
+      'import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";\nimport { WireType',
+    );
+    writeFileSync(join(directory, `${name}.stock.js`), stock);
+  }
+  return directory;
+}
+
+/** What `writeGenerated` wrote for the file `name`. */
+async function load(directory: string, name: string): Promise<Generated> {
+  const url = pathToFileURL(join(directory, name)).href;
+  return {
+    own: (await import(`${url}.js`)) as Codecs,
+    stock: (await import(`${url}.stock.js`)) as Codecs,
+  };
 }
 
 /** Generate and load the codecs of all messages of `schemas`. */

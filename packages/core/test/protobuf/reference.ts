@@ -15,7 +15,8 @@ export interface Decoded {
   /**
    * Whether the message has what protobufjs reads wrongly: a known field with another wire type than its own (which
    * makes it unknown, but protobufjs reads it all the same); a varint of 32 bits in 6 to 9 bytes (of which it always
-   * reads 10); a bool whose only bits are above the 32nd; several members of a oneof (it keeps all).
+   * reads 10); a bool whose only bits are above the 32nd; several members of a oneof (it keeps all); a map whose key of 64
+   * bits is 0 (a missing key and a given one are different to it).
    */
   readonly unusual: boolean;
 }
@@ -191,6 +192,7 @@ function decodeEntry(
     ],
   };
   const [key, value] = decodeMessage(schema, entry, input, depth, 0, state);
+  if (field.key.includes("64") && key[1] === "0") state.unusual = true;
   if (value === undefined) return;
   const map = (values.get(field) as Map<unknown, unknown> | undefined) ?? new Map<unknown, unknown>();
   map.set(key[1], value[1]);
