@@ -11,7 +11,7 @@ import { root } from "./step.mjs";
 const FALLBACK = { SLUICE_NATIVE: "0" };
 
 /** Suites that have something to tell apart with and without the addon, beside the integration suites. */
-const BOTH_WAYS = ["packages/transports", "packages/node"];
+const BOTH_WAYS = ["packages/node"];
 
 const units = [...children("packages"), ...children("examples")].flatMap((folder) => {
   const unit = { name: folder, folder: `${folder}/test/dist`, budgetS: 240 };

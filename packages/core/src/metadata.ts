@@ -143,7 +143,8 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
 
 /** What was encoded last: most programs send the same metadata with every call. Pairs, all of text; and their block. */
 const lastPairs: string[] = [];
-let lastBlock: Uint8Array = new Uint8Array(0);
+const NO_BYTES: Uint8Array = new Uint8Array(0);
+let lastBlock: Uint8Array = NO_BYTES;
 
 /** The block of `init`. Throws as `Metadata.append`. The result is not to be changed. */
 export function encodeMetadata(init: MetadataInit): Uint8Array {
@@ -159,19 +160,18 @@ export function encodeMetadata(init: MetadataInit): Uint8Array {
 
 function encodeRecord(init: Readonly<Record<string, MetadataValue | readonly MetadataValue[]>>): Uint8Array {
   lastPairs.length = 0;
-  const pairs: string[] = [];
+  lastBlock = NO_BYTES;
   let at = 0;
   let text = true;
   for (const name in init) {
     const value = init[name]!;
     if (Array.isArray(value)) for (const one of value as MetadataValue[]) at = encodeEntry(at, name, one);
     else at = encodeEntry(at, name, value as MetadataValue);
-    if (typeof value === "string") pairs.push(name, value);
-    else text = false; // its bytes may change
+    text &&= typeof value === "string"; // bytes may change
   }
   const block = keepBlock(scratch, 0, at);
   if (text) {
-    lastPairs.push(...pairs);
+    for (const name in init) lastPairs.push(name, init[name] as string);
     lastBlock = block;
   }
   return block;
@@ -273,25 +273,31 @@ function encodeName(name: string): Uint8Array {
   return bytes;
 }
 
-/** Write an entry to the scratch at `at`. Returns the position after it. */
+/** Write an entry to the scratch at `at`. Returns the position after it. Throws as `Metadata.append`. */
 function encodeEntry(at: number, name: string, value: MetadataValue): number {
   const key = encodeName(name);
-  checkEntry(name, value);
+  const binary = isBinaryName(key, 1, key.length);
+  if (binary ? !(value instanceof Uint8Array) : typeof value !== "string") checkEntry(name, value);
   const { length } = value;
+  if (length > MAX_VALUE_BYTES) checkEntry(name, value);
   const needed = at + key.length + 2 + length;
   if (needed > scratch.length) {
     const grown = new Uint8Array(2 * needed);
     grown.set(scratch.subarray(0, at));
     scratch = grown;
   }
-  for (let i = 0; i < key.length; i++) scratch[at++] = key[i]!;
-  scratch[at++] = length;
-  scratch[at++] = length >>> 8;
+  const target = scratch;
+  for (let i = 0; i < key.length; i++) target[at++] = key[i]!;
+  target[at++] = length;
+  target[at++] = length >>> 8;
   if (typeof value === "string") {
-    for (let i = 0; i < length; i++) scratch[at++] = value.charCodeAt(i);
+    for (let i = 0; i < length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit < 0x20 || unit > 0x7e) checkEntry(name, value);
+      target[at++] = unit;
+    }
   } else {
-    scratch.set(value, at);
-    at += length;
+    for (let i = 0; i < length; i++) target[at++] = value[i]!;
   }
   return at;
 }
