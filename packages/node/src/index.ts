@@ -1,7 +1,9 @@
 /** Sluice for Node.js: the core with every transport of @sluice/transports registered. */
 import type { ChildProcess } from "node:child_process";
 import {
+  RpcError,
   Server,
+  Status,
   connectOver,
   connectWith,
   type Channel,
@@ -65,7 +67,27 @@ export async function spawn(
     });
     return { channel, process };
   } catch (error) {
+    const ended = await ownEnd(process);
     process.kill("SIGKILL");
-    throw error;
+    if (ended === undefined || !(error instanceof RpcError) || error.code !== Status.UNAVAILABLE) throw error;
+    throw new RpcError(Status.UNAVAILABLE, `${command} ${ended} before it listened`, { cause: error });
   }
+}
+
+/** How long a child whose connection has ended may take to end, so that its end can be told instead. */
+const OWN_END_MS = 500;
+
+/** How the process ended, if it does so by itself and soon. */
+async function ownEnd(process: ChildProcess): Promise<string | undefined> {
+  if (process.exitCode === null && process.signalCode === null) {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, OWN_END_MS);
+      process.once("exit", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+  if (process.signalCode !== null) return `was killed by ${process.signalCode}`;
+  return process.exitCode === null ? undefined : `exited with code ${process.exitCode}`;
 }
