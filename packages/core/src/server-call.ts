@@ -136,9 +136,9 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     if (this.#requests !== undefined) return this.#requests.push(message, cost);
     this.session.consume(this, cost);
     if (this.#started) {
-      return this.#finish(
-        new RpcError(Status.INTERNAL, `${this.bound.info.path} takes one request; another came`),
-      );
+      const error = new RpcError(Status.INTERNAL, `${this.bound.info.path} takes one request; another came`);
+      this.#finish(error);
+      return this.#cancel({ code: error.code, text: error.message, cause: error });
     }
     this.#run(message);
   }
