@@ -145,7 +145,7 @@ export interface ListenerHandler {
   /**
    * No descriptor or memory is left for another connection (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`). The listener
    * goes on when this environment closes a descriptor, or else tries again after 100 ms; the kernel keeps those who
-   * wait. Also called once, before the listener closes itself, if accepting fails in a way that cannot pass.
+   * wait. If accepting fails in any other way, the listener is closed already when it is told.
    */
   onError(error: SystemError): void;
 }

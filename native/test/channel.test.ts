@@ -164,6 +164,15 @@ describe("ByteChannel", function () {
         expect(() => left.channel.acquire()).to.throw("closed");
       });
 
+      it("reports the failure alone when the end of file is found with it", async () => {
+        right.channel.close();
+        left.write("x");
+        left.channel.flush();
+        await left.until(() => left.errors.length > 0);
+        await turn();
+        expect(left.events).to.deep.equal(["error"]);
+      });
+
       it("reports a peer that goes away while bytes wait for room", async () => {
         left.fill();
         right.channel.close();

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { expect } from "chai";
@@ -95,6 +96,8 @@ describe("environments", function () {
         const fds = [...new Set(theirs)];
         const ended = runProgram("last-words", ["much", theirs[0] === theirs[1] ? "3,3" : "3,4"], { fds });
         for (const fd of fds) native.closeFd(fd);
+        // Time to end without waiting, were it wrong.
+        await Promise.race([ended, setTimeout(500)]);
         let received = 0;
         peer.onData = (bytes) => (received += bytes.length);
         peer.channel.start();

@@ -46,7 +46,7 @@ Environment::Environment(Napi::Env env, Napi::Object exports) : loop_(env) {
 
   // Everything is closed, and libuv's close callbacks have run, before Node destroys the environment.
   napi_async_cleanup_hook_handle hook;
-  napi_add_async_cleanup_hook(
+  const napi_status status = napi_add_async_cleanup_hook(
       env,
       [](napi_async_cleanup_hook_handle hook, void* data) {
         auto* environment = static_cast<Environment*>(data);
@@ -55,6 +55,7 @@ Environment::Environment(Napi::Env env, Napi::Object exports) : loop_(env) {
         environment->loop_.End(hook);
       },
       this, &hook);
+  if (status != napi_ok) throw Napi::Error::New(env);
 }
 
 Environment::~Environment() = default;

@@ -1,7 +1,5 @@
 #include "socket_listener.h"
 
-#include <unistd.h>
-
 #include "../os/socket.h"
 #include "values.h"
 
@@ -46,10 +44,7 @@ SocketListener::SocketListener(const Napi::CallbackInfo& info)
       if (!ipv6_only.IsUndefined()) options.ipv6_only = ipv6_only.ToBoolean();
     }
     fd_ = os::Listen(address, options);
-    if (address.family() == AF_UNIX && address.unix_name()[0] != '@') {
-      path_ = address.unix_name();
-      os::Check(lstat(path_.c_str(), &file_), "lstat", path_);
-    }
+    if (address.is_path()) file_ = os::SocketFile(address.unix_name());
     address_ = os::Address::Local(fd_.get());
     const Napi::Object self = info.This().As<Napi::Object>();
     timer_.emplace(loop(), self, this, [](void* listener) { static_cast<SocketListener*>(listener)->Resume(); });
@@ -107,14 +102,9 @@ void SocketListener::Resume() {
 void SocketListener::Close() {
   if (!BeginClosing()) return;
   awaiting_.Unlink();
-  // Before the socket is closed: as long as it is open, no other file can have its inode number.
-  struct stat file;
-  if (!path_.empty() && lstat(path_.c_str(), &file) == 0 && file.st_dev == file_.st_dev &&
-      file.st_ino == file_.st_ino) {
-    unlink(path_.c_str());
-  }
   poll_.reset();
   timer_.reset();
+  file_.Remove();
   fd_.Reset();
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <napi.h>
-#include <sys/stat.h>
 
 #include <optional>
-#include <string>
 
 #include "../os/address.h"
+#include "../os/error.h"
+#include "../os/socket_file.h"
 #include "../os/unique_fd.h"
 #include "environment.h"
 #include "handle.h"
@@ -39,11 +39,10 @@ class SocketListener : public Napi::ObjectWrap<SocketListener>, public LoopObjec
   void Refused(const os::SystemError& error);
   Napi::Object DescribePeer(int fd, const os::Address& address);
 
+  // Destroyed from the last to the first: no poll without its descriptor, no socket file without its socket.
   os::UniqueFd fd_;
+  os::SocketFile file_;
   std::optional<os::Address> address_;
-  // The socket file as it was made, so that Close removes no other.
-  std::string path_;
-  struct stat file_ {};
   std::optional<Poll> poll_;
   std::optional<Timer> timer_;
   os::ListLink<SocketListener> awaiting_{this};

@@ -82,6 +82,11 @@ class Address {
     return name;
   }
 
+  // Whether there is, or will be, a file of that name.
+  bool is_path() const {
+    return family() == AF_UNIX && length_ > offsetof(sockaddr_un, sun_path) && storage_.unix.sun_path[0] != '\0';
+  }
+
   std::string ip_text() const {
     char text[NI_MAXHOST];
     const int failed = getnameinfo(data(), length_, text, sizeof text, nullptr, 0, NI_NUMERICHOST);

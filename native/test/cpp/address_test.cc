@@ -13,6 +13,9 @@ TEST("Address: Unix paths and abstract names") {
   CHECK_EQUAL(path.Describe(), "/tmp/x.sock");
   const Address abstract = Address::Unix("@name");
   CHECK_EQUAL(abstract.unix_name(), "@name");
+  CHECK(path.is_path());
+  CHECK(!abstract.is_path());
+  CHECK(!Address::Ip("127.0.0.1", 80).is_path());
   CHECK_EQUAL(reinterpret_cast<const sockaddr_un*>(abstract.data())->sun_path[0], '\0');
   // An abstract name has no NUL behind it: the kernel would count that as part of the name.
   CHECK_EQUAL(abstract.length(), offsetof(sockaddr_un, sun_path) + 5);
