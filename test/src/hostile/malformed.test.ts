@@ -3,11 +3,13 @@ import { expect } from "chai";
 import { Status } from "@sluice/node";
 import type { Link } from "../carriers.js";
 import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
+import { ProbeDefinition } from "../gen/sluice/testing/probe.js";
 import { onEveryCarrier, sharedLink, SOON } from "../suite.js";
 import { within } from "../within.js";
 import { Flag, frame, hello, open, openAgain, part, RawPeer, streamId, Type, u16, u32 } from "./raw.js";
 
 const UNARY = "grpc.testing.TestService/UnaryCall";
+const HOLD = "sluice.testing.Probe/Hold";
 const CONSUME = "sluice.testing.Probe/Consume";
 const PRODUCE = "sluice.testing.Probe/Produce";
 
@@ -304,6 +306,17 @@ onEveryCarrier(
       expect(answer.stream).to.equal(streamId(0));
       expect(answer.aux).not.to.equal(Status.OK);
       expect(peer.goaway).to.equal(undefined);
+      peer.destroy();
+    });
+
+    it("a second request of a method that takes one ends its call, and its handler hears of it", async () => {
+      const probe = link().channel.client(ProbeDefinition);
+      const peer = await RawPeer.greet(link().address!);
+      peer.send(open(streamId(0), 0, HOLD, Flag.MESSAGE), frame({ type: Type.DATA, stream: streamId(0) }));
+      const answer = await peer.next(Type.END);
+      expect(answer.aux).not.to.equal(Status.OK);
+      expect(answer.payload.toString("utf8")).to.contain("one request");
+      await within(SOON, probe.settle({}), "the end of the handler");
       peer.destroy();
     });
 
