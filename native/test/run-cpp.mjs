@@ -21,12 +21,17 @@ export const variants = {
 
 /** Compiles and runs the tests; resolves to what they printed, and rejects with that if one fails. */
 export async function runVariant(name) {
+  return run(await buildVariant(name), []);
+}
+
+/** Compiles the tests; resolves to the program's path. */
+export async function buildVariant(name) {
   mkdirSync(output, { recursive: true });
   const program = join(output, name.replaceAll(" ", "-"));
   const files = readdirSync(sources).filter((file) => file.endsWith(".cc"));
   const flags = ["-std=c++20", "-g", "-pthread", "-Wall", "-Wextra", "-Werror", ...variants[name]];
   await run(process.env.CXX ?? "g++", [...flags, ...files.map((file) => join(sources, file)), "-o", program]);
-  return run(program, []);
+  return program;
 }
 
 async function run(command, args) {

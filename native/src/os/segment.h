@@ -3,7 +3,6 @@
 #pragma once
 
 #include <fcntl.h>
-#include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -20,14 +19,16 @@
 #include <utility>
 
 #include "error.h"
+#include "semaphore.h"
 #include "unique_fd.h"
 
 namespace sluice::os {
 
-// A word that both processes write. Each is alone on two cache lines, since processors prefetch lines in pairs.
-using SharedWord = std::atomic<uint32_t>;
-static_assert(SharedWord::is_always_lock_free && sizeof(SharedWord) == 4);
+// Each word is alone on two cache lines, since processors prefetch lines in pairs.
 inline constexpr size_t kSharedWordSpacing = 128;
+
+// The values of SegmentHeader::Endpoint::sleeping.
+enum Sleeping : uint32_t { kAwake = 0, kAsleepOnSocket = 1, kAsleepOnSemaphore = 2 };
 
 // The start of every segment. All of it can be written by the peer at any time.
 struct SegmentHeader {
@@ -43,9 +44,9 @@ struct SegmentHeader {
 
   // Endpoint 0 is the server (the listening side), endpoint 1 the client.
   struct alignas(512) Endpoint {
-    alignas(kSharedWordSpacing) SharedWord sleeping;  // 0: awake, 1: on its doorbell, 2: on its semaphore
-    alignas(kSharedWordSpacing) SharedWord waiting;   // 0, or how many free bytes of its outbound ring it waits for
-    alignas(kSharedWordSpacing) sem_t semaphore;
+    alignas(kSharedWordSpacing) SharedWord sleeping;   // a Sleeping
+    alignas(kSharedWordSpacing) SharedWord waiting;    // 0, or how many free bytes of its outbound ring it waits for
+    alignas(kSharedWordSpacing) SharedWord semaphore;  // see semaphore.h
   };
 
   uint32_t magic;
@@ -58,7 +59,7 @@ static_assert(offsetof(SegmentHeader, rings) == 512 && sizeof(SegmentHeader::Rin
 static_assert(offsetof(SegmentHeader::Ring, head) == 0 && offsetof(SegmentHeader::Ring, tail) == 128);
 static_assert(offsetof(SegmentHeader, endpoints) == 2560 && sizeof(SegmentHeader::Endpoint) == 512);
 static_assert(offsetof(SegmentHeader::Endpoint, sleeping) == 0 && offsetof(SegmentHeader::Endpoint, waiting) == 128);
-static_assert(offsetof(SegmentHeader::Endpoint, semaphore) == 256 && sizeof(sem_t) == 32);
+static_assert(offsetof(SegmentHeader::Endpoint, semaphore) == 256);
 
 inline constexpr size_t kSegmentHeaderBytes = 4096;
 inline constexpr uint32_t kMinRingCapacity = 4096;
@@ -89,14 +90,11 @@ class Segment {
       case SegmentKind::kFile: segment.CreateFile(directory); break;
       default: throw UnknownKind(kind);
     }
-    // New memory of every kind is zero, as all words of the header but these begin.
+    // New memory of every kind is zero, as all other words begin.
     SegmentHeader& header = segment.header();
     header.magic = SegmentHeader::kMagic;
     header.version = SegmentHeader::kVersion;
     header.capacity = capacity;
-    for (SegmentHeader::Endpoint& endpoint : header.endpoints) {
-      Check(sem_init(&endpoint.semaphore, /*pshared=*/1, 0), "sem_init");
-    }
     return segment;
   }
 

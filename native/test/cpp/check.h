@@ -28,6 +28,30 @@ struct Registration {
 #define TEST_AT(name, line) TEST_AT_LINE(name, line)
 #define TEST(name) TEST_AT(name, __LINE__)
 
+// What a test runs in a process of its own, see program.h. Returns the exit status.
+struct Program {
+  const char* name;
+  int (*body)(const std::vector<std::string>& arguments);
+};
+
+inline std::vector<Program>& Programs() {
+  static std::vector<Program> programs;
+  return programs;
+}
+
+struct ProgramRegistration {
+  ProgramRegistration(const char* name, int (*body)(const std::vector<std::string>&)) {
+    Programs().push_back({name, body});
+  }
+};
+
+#define PROGRAM_AT_LINE(name, line)                                                        \
+  static int program_##line([[maybe_unused]] const std::vector<std::string>& arguments);   \
+  static const ProgramRegistration program_registration_##line(name, program_##line); \
+  static int program_##line([[maybe_unused]] const std::vector<std::string>& arguments)
+#define PROGRAM_AT(name, line) PROGRAM_AT_LINE(name, line)
+#define PROGRAM(name) PROGRAM_AT(name, __LINE__)
+
 [[noreturn]] inline void FailAt(const char* file, int line, const std::string& what) {
   throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": " + what);
 }
