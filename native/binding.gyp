@@ -9,6 +9,9 @@
         "src/addon/environment.cc",
         "src/addon/handle.cc",
         "src/addon/loop_object.cc",
+        "src/addon/poller.cc",
+        "src/addon/ring_channel.cc",
+        "src/addon/segment.cc",
         "src/addon/socket_connector.cc",
         "src/addon/socket_listener.cc",
         "src/addon/values.cc"

@@ -120,6 +120,68 @@ export interface ByteChannel {
    * `EAGAIN` without sending when the kernel has no room. Only on Unix sockets.
    */
   sendDescriptors(bytes: Uint8Array, fds: readonly number[]): void;
+  /**
+   * Close the channel, but not its socket, which is the caller's again. Throws when something is unsent, and on channels
+   * that are not one socket.
+   */
+  detach(): number;
+}
+
+/**
+ * Where a segment's memory comes from: a sealed `memfd`, a POSIX shared memory object (`shm_open`), a System V segment
+ * (`shmget`) or a file. None has a name for longer than it takes to make it, so none can be left behind.
+ */
+export type SegmentKind = "memfd" | "posix" | "sysv" | "file";
+
+/**
+ * Memory that two processes share: a header of 4,096 bytes and two rings, each mapped twice in a row so that no record
+ * ever wraps. docs/shared-memory.md has the layout.
+ */
+export interface Segment {
+  /**
+   * The mapping: 4,096 bytes, then the first ring's data twice, then the second ring's data twice. The peer can write to
+   * it at any time. Detached by `close`. It must never be transferred, nor handed to users.
+   */
+  readonly buffer: ArrayBuffer;
+  /** What the peer opens the segment with: a descriptor, which remains the segment's, or a System V segment's number. */
+  readonly handle: number;
+  /** Close the descriptor once the peer has a copy; the mapping remains. Idempotent. */
+  closeHandle(): void;
+  /** Remove the mapping. Throws while a `RingChannel` uses it. Idempotent. */
+  close(): void;
+}
+
+/** Whom a ring channel tells. `onWake` is looked up when the channel is made. */
+export interface RingHandler {
+  /** There may be something to take, or the room that was waited for. */
+  onWake(): void;
+  /** The peer is gone, and the channel is closed already. What the peer published before is in the ring. */
+  onEnd(): void;
+}
+
+/**
+ * One end of a segment's rings: it sleeps until there is something, and wakes a peer that sleeps. The caller moves the
+ * data, and keeps `words` true:
+ * - `words[0]`, TAKEN: how many bytes it has taken from its inbound ring, as it published last.
+ * - `words[1]`, PUBLISHED: how many bytes it has published in its outbound ring.
+ * - `words[2]`, WAITING: for how many free bytes in the outbound ring it waits; 0 for none.
+ * - `words[3]`, LISTED: whether the channel is being polled. Written by the addon only. When it is 0 after something was
+ *   published, call `watch`.
+ * - `words[4]`, FAULT: set when memory of the segment was found missing (a truncated file, a full disk) and replaced by
+ *   zeroes in this process. Written by the addon only.
+ */
+export interface RingChannel {
+  readonly words: Int32Array;
+  /** Begin to hear the peer. Called once. */
+  start(): void;
+  /** Something was published, and may be answered soon: poll for a while before sleeping. */
+  watch(): void;
+  /** Wake the peer, whose flag was taken down and had been `how`: 1 for its doorbell, 2 for its semaphore. */
+  ring(how: number): void;
+  /** Close now, with the doorbell's socket; no callback follows. The segment remains. Idempotent. */
+  close(): void;
+  ref(): void;
+  unref(): void;
 }
 
 /**
@@ -205,6 +267,26 @@ export interface Native {
     handler: ListenerHandler,
     options?: ListenOptions,
   ) => SocketListener;
+
+  /**
+   * Makes a segment with two rings of `capacity` bytes each (a power of two from 4,096 to 2^30): for `file`, `from` is the
+   * directory to make it in. Or opens, when `from` is a number, the one that a peer's `handle` stands for; a descriptor is
+   * not taken over. Throws a `SystemError`, or a `TypeError` when what was opened is not such a segment.
+   */
+  readonly Segment: new (kind: SegmentKind, capacity: number, from?: string | number) => Segment;
+
+  /**
+   * Takes ownership of `fd`, the Unix socket whose bytes are the doorbell and whose hang-up tells of the peer's end.
+   * `endpoint` 0 writes the segment's first ring, 1 its second. After each action the channel polls for up to
+   * `pollMicroseconds` (0 to 1,000; shorter where that was seen not to pay) before it lets the event loop wait.
+   */
+  readonly RingChannel: new (
+    fd: number,
+    segment: Segment,
+    endpoint: 0 | 1,
+    handler: RingHandler,
+    pollMicroseconds: number,
+  ) => RingChannel;
 
   /**
    * Begins to connect. Every failure of the attempt is told by `onError`. When a Unix listener's backlog is full the attempt is repeated, first after

@@ -3,6 +3,8 @@
 #include "byte_channel.h"
 #include "descriptors.h"
 #include "environment.h"
+#include "ring_channel.h"
+#include "segment.h"
 #include "socket_connector.h"
 #include "socket_listener.h"
 
@@ -12,6 +14,8 @@ static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   // The environment's state is released by Node, after the clean-up hook that the constructor adds has closed all.
   env.SetInstanceData(new Environment(env, exports));
   exports.Set("ByteChannel", ByteChannel::Define(env));
+  exports.Set("RingChannel", RingChannel::Define(env));
+  exports.Set("Segment", Segment::Define(env));
   exports.Set("SocketListener", SocketListener::Define(env));
   exports.Set("SocketConnector", SocketConnector::Define(env));
   DefineDescriptorFunctions(exports);

@@ -30,6 +30,7 @@ Napi::Function ByteChannel::Define(Napi::Env env) {
                          InstanceMethod<&ByteChannel::WantWritable>("wantWritable"),
                          InstanceMethod<&ByteChannel::ShutdownWrite>("shutdownWrite"),
                          InstanceMethod<&ByteChannel::Close>("close"),
+                         InstanceMethod<&ByteChannel::Detach>("detach"),
                          InstanceMethod<&ByteChannel::Ref>("ref"),
                          InstanceMethod<&ByteChannel::Unref>("unref"),
                          InstanceMethod<&ByteChannel::SendDescriptors>("sendDescriptors"),
@@ -319,6 +320,15 @@ void ByteChannel::Deliver() {
 
 void ByteChannel::Close(const Napi::CallbackInfo&) {
   Close();
+}
+
+Napi::Value ByteChannel::Detach(const Napi::CallbackInfo& info) {
+  if (closed() || finishing_ || slab_ != nullptr || write_fd_) {
+    throw Napi::Error::New(info.Env(), "only a socket with nothing unsent can be taken out of its channel");
+  }
+  const int fd = environment().Lend(std::move(read_fd_));
+  Close();
+  return Napi::Number::New(info.Env(), fd);
 }
 
 void ByteChannel::Close() {

@@ -38,6 +38,7 @@ class ByteChannel : public Napi::ObjectWrap<ByteChannel>, public LoopObject {
   void WantWritable(const Napi::CallbackInfo& info);
   void ShutdownWrite(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
+  Napi::Value Detach(const Napi::CallbackInfo& info);
   void Ref(const Napi::CallbackInfo& info);
   void Unref(const Napi::CallbackInfo& info);
   void SendDescriptors(const Napi::CallbackInfo& info);

@@ -2,6 +2,7 @@
 
 #include "byte_channel.h"
 #include "loop_object.h"
+#include "poller.h"
 #include "socket_listener.h"
 
 namespace sluice {
@@ -43,6 +44,7 @@ Environment::Environment(Napi::Env env, Napi::Object exports) : loop_(env) {
   prepare_->SetRef(false);
   // Active while something is to be told; then the loop does not wait.
   idle_.emplace(loop_, Napi::Object(), this, [](uv_loop_t* uv, uv_idle_t* handle) { uv_idle_init(uv, handle); });
+  poller_ = std::make_unique<Poller>(*this);
 
   // Everything is closed, and libuv's close callbacks have run, before Node destroys the environment.
   napi_async_cleanup_hook_handle hook;
@@ -178,6 +180,7 @@ void Environment::CloseAll() {
   DestroyRetired();
   prepare_.reset();
   idle_.reset();
+  poller_.reset();
   for (const int fd : lent_) close(fd);
   lent_.clear();
 }

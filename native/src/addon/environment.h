@@ -22,6 +22,7 @@ namespace sluice {
 
 class ByteChannel;
 class LoopObject;
+class Poller;
 class SocketListener;
 
 // 256 KiB, the most that a session leaves unsent, and room for a frame on top.
@@ -58,6 +59,7 @@ class Environment {
 
   Napi::Env env() const { return loop_.env(); }
   Loop& loop() { return loop_; }
+  Poller& poller() { return *poller_; }
 
   // Calls JavaScript from the event loop (never from inside a method that JavaScript called), runs its microtasks and
   // nextTicks, and writes what it left unsent. What it throws becomes an uncaught exception. False if it threw, or if
@@ -138,6 +140,7 @@ class Environment {
 
   std::optional<Handle<uv_prepare_t>> prepare_;
   std::optional<Handle<uv_idle_t>> idle_;
+  std::unique_ptr<Poller> poller_;
 };
 
 }  // namespace sluice

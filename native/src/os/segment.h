@@ -205,7 +205,8 @@ class Segment {
   }
 
   void CreatePosix() {
-    const std::string name = "/" + RandomName();
+    std::string name = "/";
+    name += RandomName();
     // shm_open(3) sets FD_CLOEXEC and does not follow symbolic links.
     fd_ = UniqueFd(Check(shm_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600), "shm_open", name));
     Check(shm_unlink(name.c_str()), "shm_unlink", name);

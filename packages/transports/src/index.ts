@@ -1,12 +1,15 @@
 /** Sluice's transports: one folder per address scheme, each on `@sluice/native` or, without it, on Node's own modules. */
-import { native, nativeUnavailable } from "@sluice/native";
+import { native, nativeUnavailable, type Native } from "@sluice/native";
 import type { Transport } from "@sluice/core";
 import { memory } from "./memory/index.js";
+import { createMmapTransport } from "./mmap/index.js";
 import { createPipeTransport } from "./pipe/index.js";
 import { createSpawn, type Spawn } from "./pipe/spawn.js";
 import { nativePlatform } from "./platform/native/index.js";
 import type { Platform } from "./platform/index.js";
 import { nodePlatform } from "./platform/node/index.js";
+import { unavailableRings } from "./ring/unavailable.js";
+import { createShmTransport } from "./shm/index.js";
 import { createStdioTransport } from "./stdio/index.js";
 import { createTcpTransport } from "./tcp/index.js";
 import { createUnixTransport } from "./unix/index.js";
@@ -25,27 +28,32 @@ export interface PlatformTransports {
   readonly stdio: Transport;
   readonly unix: Transport;
   readonly tcp: Transport;
+  /** Without the addon these only say that they need it. */
+  readonly shm: Transport;
+  readonly mmap: Transport;
   readonly spawn: Spawn;
 }
 
-function on(platform: Platform): PlatformTransports {
+function on(platform: Platform, addon?: Native): PlatformTransports {
   return {
     pipe: createPipeTransport(platform),
     stdio: createStdioTransport(platform),
     unix: createUnixTransport(platform),
     tcp: createTcpTransport(platform),
+    shm: addon ? createShmTransport(addon, platform) : unavailableRings("shm"),
+    mmap: addon ? createMmapTransport(addon, platform) : unavailableRings("mmap"),
     spawn: createSpawn(platform),
   };
 }
 
 /** On `@sluice/native`; undefined where there is no addon. */
-export const nativeTransports = native && on(nativePlatform(native));
+export const nativeTransports = native && on(nativePlatform(native), native);
 
 /** On Node's own modules, everywhere. */
 export const nodeTransports = on(nodePlatform);
 
 /** The best to be had here: these are the native ones where there is an addon. */
-export const { pipe, stdio, unix, tcp, spawn } = nativeTransports ?? nodeTransports;
+export const { pipe, stdio, unix, tcp, shm, mmap, spawn } = nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
-export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp];
+export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, shm, mmap];

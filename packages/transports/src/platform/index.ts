@@ -37,6 +37,8 @@ export interface Credentials {
 
 /** A connected stream socket. */
 export interface StreamSocket extends ByteStream {
+  /** Its descriptor, where the platform has it: the owner may take it over instead of calling `open` or `destroy`. */
+  readonly fd: number | undefined;
   /** Of a Unix socket, where the platform can ask the kernel. */
   readonly credentials: Credentials | undefined;
   /** Of a TCP socket. */

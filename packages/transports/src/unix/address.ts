@@ -19,13 +19,17 @@ export function parseUnixAddress(address: string): UnixAddress {
     throw invalidAddress(address, "write unix:PATH, or unix:@NAME for an abstract socket");
   }
   if (name.includes("\0")) throw invalidAddress(address, "it contains a NUL character");
-  const length = Buffer.byteLength(name);
-  if (length > MAX_PATH_BYTES) {
-    throw new RpcError(
-      Status.INVALID_ARGUMENT,
-      `the ${abstract ? "name" : "path"} in ${address} has ${length} bytes; the kernel takes at most ${MAX_PATH_BYTES} ` +
-        "for a Unix socket: choose a shorter one",
-    );
-  }
+  requireLength(name, abstract ? "name" : "path", address);
   return { path: rest, abstract };
+}
+
+/** Refuses a socket's path or abstract name that the kernel could not take. `what` says what it is. */
+export function requireLength(name: string, what: string, address: string): void {
+  const length = Buffer.byteLength(name);
+  if (length <= MAX_PATH_BYTES) return;
+  throw new RpcError(
+    Status.INVALID_ARGUMENT,
+    `the ${what} in ${address} has ${length} bytes; the kernel takes at most ${MAX_PATH_BYTES} ` +
+      "for a Unix socket: choose a shorter one",
+  );
 }

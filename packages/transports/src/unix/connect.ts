@@ -1,18 +1,21 @@
-import { RpcError, Status, type Connection, type TransportOptions } from "@sluice/core";
+import { RpcError, Status, type Peer, type TransportOptions } from "@sluice/core";
 import { errorCode, systemError } from "../errors.js";
 import { signalOption } from "../options.js";
-import type { Platform } from "../platform/index.js";
-import { parseUnixAddress } from "./address.js";
-import { unixConnection } from "./connection.js";
+import type { Platform, StreamSocket } from "../platform/index.js";
+import type { UnixAddress } from "./address.js";
 import { requireFeasible } from "./mode.js";
 import { allowPeerOption, refusal, socketPeer } from "./peer.js";
 
-export async function connect(
+/**
+ * Connects to the socket `target` of `address`, and lets only an allowed peer through. The socket is the caller's to open or
+ * destroy.
+ */
+export async function connectSocket(
   platform: Platform,
   address: string,
+  target: UnixAddress,
   options: TransportOptions,
-): Promise<Connection> {
-  const target = parseUnixAddress(address);
+): Promise<{ readonly socket: StreamSocket; readonly peer: Peer }> {
   const allow = allowPeerOption(options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
@@ -41,5 +44,5 @@ export async function connect(
     socket.destroy();
     throw refused;
   }
-  return unixConnection(socket, peer);
+  return { socket, peer };
 }

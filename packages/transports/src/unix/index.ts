@@ -1,7 +1,9 @@
 import type { Transport } from "@sluice/core";
 import type { Platform } from "../platform/index.js";
-import { connect } from "./connect.js";
-import { listen } from "./listen.js";
+import { parseUnixAddress } from "./address.js";
+import { connectSocket } from "./connect.js";
+import { unixConnection } from "./connection.js";
+import { listenSocket } from "./listen.js";
 
 /**
  * `unix:PATH` and `unix:@NAME`: Unix stream sockets, at a path or (Linux) with an abstract name; at most 107 bytes.
@@ -13,7 +15,17 @@ import { listen } from "./listen.js";
 export function createUnixTransport(platform: Platform): Transport {
   return {
     scheme: "unix",
-    connect: (address, options) => connect(platform, address, options),
-    listen: (address, accept, options) => listen(platform, address, accept, options),
+    async connect(address, options) {
+      const { socket, peer } = await connectSocket(platform, address, parseUnixAddress(address), options);
+      return unixConnection(socket, peer);
+    },
+    listen: async (address, accept, options) =>
+      listenSocket(
+        platform,
+        address,
+        parseUnixAddress(address),
+        (socket, peer) => accept(unixConnection(socket, peer)),
+        options,
+      ),
   };
 }

@@ -1,22 +1,22 @@
 import { lstat, unlink } from "node:fs/promises";
-import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
+import { RpcError, Status, type Listener, type Peer, type TransportOptions } from "@sluice/core";
 import { errorCode, systemError } from "../errors.js";
 import { signalOption } from "../options.js";
 import type { Platform, SocketServer, StreamSocket } from "../platform/index.js";
-import { parseUnixAddress } from "./address.js";
-import { unixConnection } from "./connection.js";
+import type { UnixAddress } from "./address.js";
 import { missingDirectory } from "./directory.js";
 import { lockFile } from "./lock.js";
 import { requireFeasible } from "./mode.js";
 import { allowPeerOption, refusal, socketPeer } from "./peer.js";
 
-export async function listen(
+/** Listens at the socket `target` of `address`; `accept` gets the sockets of allowed peers, to open or destroy. */
+export async function listenSocket(
   platform: Platform,
   address: string,
-  accept: (connection: Connection) => void,
+  target: UnixAddress,
+  accept: (socket: StreamSocket, peer: Peer) => void,
   options: TransportOptions,
 ): Promise<Listener> {
-  const target = parseUnixAddress(address);
   const allow = allowPeerOption(options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
@@ -30,7 +30,7 @@ export async function listen(
     } finally {
       if (!allowed) socket.destroy();
     }
-    if (allowed) accept(unixConnection(socket, peer));
+    if (allowed) accept(socket, peer);
   };
   // Where others are to come in, the check is what decides, not the file's mode.
   const mode = allow === "same-user" ? 0o600 : 0o666;

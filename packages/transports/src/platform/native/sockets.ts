@@ -5,12 +5,12 @@ import type { Credentials, SocketAddress, SocketServer, StreamSocket, StreamSock
 class NativeSocket implements StreamSocket {
   readonly credentials: Credentials | undefined;
   readonly remote: StreamSocket["remote"];
+  readonly fd: number;
   readonly #native: Native;
-  readonly #fd: number;
 
   constructor(native: Native, fd: number, peer: AcceptedPeer) {
     this.#native = native;
-    this.#fd = fd;
+    this.fd = fd;
     if ("uid" in peer) this.credentials = peer;
     else this.remote = peer;
   }
@@ -20,11 +20,11 @@ class NativeSocket implements StreamSocket {
   }
 
   open(handler: ByteChannelHandler): ByteChannel {
-    return new this.#native.ByteChannel(this.#fd, this.#fd, handler);
+    return new this.#native.ByteChannel(this.fd, this.fd, handler);
   }
 
   destroy(): void {
-    this.#native.closeFd(this.#fd);
+    this.#native.closeFd(this.fd);
   }
 }
 

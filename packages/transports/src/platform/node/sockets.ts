@@ -5,6 +5,7 @@ import type { SocketAddress, SocketServer, StreamSocket, StreamSockets } from ".
 import { NodeChannel } from "./channel.js";
 
 class NodeSocket implements StreamSocket {
+  readonly fd = undefined;
   readonly credentials = undefined;
   readonly remote: StreamSocket["remote"];
   readonly input = readSlab;

@@ -1,0 +1,105 @@
+#include "segment.h"
+
+#include <string>
+#include <utility>
+
+#include "values.h"
+
+namespace sluice {
+
+namespace {
+
+// Tells a Segment from every other object before it is unwrapped.
+constexpr napi_type_tag kTypeTag = {0x6b0f3a1c52d94e77, 0x9d21c4e8a05b7f36};
+
+os::SegmentKind ToKind(Napi::Value value) {
+  static constexpr std::pair<const char*, os::SegmentKind> kKinds[] = {
+      {"memfd", os::SegmentKind::kMemfd},
+      {"posix", os::SegmentKind::kPosix},
+      {"sysv", os::SegmentKind::kSysV},
+      {"file", os::SegmentKind::kFile},
+  };
+  if (value.IsString()) {
+    const std::string name = value.As<Napi::String>();
+    for (const auto& [known, kind] : kKinds) {
+      if (name == known) return kind;
+    }
+  }
+  throw os::ArgumentError("the kind of segment must be memfd, posix, sysv or file");
+}
+
+}  // namespace
+
+Napi::Function Segment::Define(Napi::Env env) {
+  return DefineClass(env, "Segment",
+                     {
+                         InstanceAccessor<&Segment::Handle>("handle"),
+                         InstanceMethod<&Segment::CloseHandle>("closeHandle"),
+                         InstanceMethod<&Segment::Close>("close"),
+                     });
+}
+
+Segment& Segment::From(Napi::Value value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTypeTag)) {
+    throw os::ArgumentError("the segment must be a Segment");
+  }
+  Segment& segment = *Unwrap(value.As<Napi::Object>());
+  if (!segment.mapping_->segment) throw os::ArgumentError("the segment is closed");
+  return segment;
+}
+
+Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(info) {
+  FromJavaScript(info.Env(), [&] {
+    const Napi::Env env = info.Env();
+    const os::SegmentKind kind = ToKind(info[0]);
+    std::optional<os::Segment>& segment = mapping_->segment;
+    capacity_ = static_cast<uint32_t>(ToInteger(info[1], "capacity", 4096, 1 << 30));
+    if (info[2].IsNumber()) {
+      segment.emplace(os::Segment::Open(kind, capacity_, info[2].As<Napi::Number>().Int32Value()));
+    } else if (kind == os::SegmentKind::kFile) {
+      if (!info[2].IsString()) throw os::ArgumentError("a segment in a file needs a directory to make the file in");
+      segment.emplace(os::Segment::Create(kind, capacity_, info[2].As<Napi::String>().Utf8Value().c_str()));
+    } else {
+      segment.emplace(os::Segment::Create(kind, capacity_, nullptr));
+    }
+
+    // The view keeps the mapping: whoever holds it may still look.
+    auto* const keep = new std::shared_ptr<Mapping>(mapping_);
+    napi_value value;
+    const napi_status status = napi_create_external_arraybuffer(
+        env, segment->data(), segment->size(),
+        [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Mapping>*>(hint); }, keep, &value);
+    if (status != napi_ok) {
+      delete keep;
+      segment.reset();
+      if (status == napi_no_external_buffers_allowed) {
+        throw os::ArgumentError(
+            "shared memory cannot be shown to JavaScript here (as in Electron, which refuses external buffers): use "
+            "unix: or tcp:");
+      }
+      throw Napi::Error::New(env);
+    }
+    const Napi::ArrayBuffer buffer(env, value);
+    buffer_ = Napi::Reference<Napi::ArrayBuffer>::New(buffer, 0);
+    info.This().As<Napi::Object>().TypeTag(&kTypeTag);
+    info.This().As<Napi::Object>().DefineProperty(
+        Napi::PropertyDescriptor::Value("buffer", buffer, napi_enumerable));
+  });
+}
+
+Napi::Value Segment::Handle(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), mapping_->segment ? mapping_->segment->handle() : -1);
+}
+
+void Segment::CloseHandle(const Napi::CallbackInfo&) {
+  if (mapping_->segment) mapping_->segment->CloseHandle();
+}
+
+void Segment::Close(const Napi::CallbackInfo& info) {
+  if (!mapping_->segment) return;
+  if (mapping_->channels > 0) throw Napi::Error::New(info.Env(), "close the segment's ring channels first");
+  buffer_.Value().Detach();
+  mapping_->segment.reset();
+}
+
+}  // namespace sluice

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "../os/segment.h"
+
+namespace sluice {
+
+// Memory shared with another process. See index.ts.
+//
+// The mapping ends by `close`, which detaches JavaScript's view of it first, or else when this object and the view have
+// been collected and no channel uses it.
+class Segment : public Napi::ObjectWrap<Segment> {
+ public:
+  struct Mapping {
+    std::optional<os::Segment> segment;
+    // How many ring channels use it.
+    int channels = 0;
+  };
+
+  static Napi::Function Define(Napi::Env env);
+  explicit Segment(const Napi::CallbackInfo& info);
+
+  // `value`, which must be an open Segment; throws ArgumentError otherwise.
+  static Segment& From(Napi::Value value);
+
+  const std::shared_ptr<Mapping>& mapping() const { return mapping_; }
+  uint32_t capacity() const { return capacity_; }
+
+ private:
+  Napi::Value Handle(const Napi::CallbackInfo& info);
+  void CloseHandle(const Napi::CallbackInfo& info);
+  void Close(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Mapping> mapping_ = std::make_shared<Mapping>();
+  uint32_t capacity_ = 0;
+  // Weak: a property of this object holds it.
+  Napi::Reference<Napi::ArrayBuffer> buffer_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,394 @@
+import {
+  FRAME_HEADER_BYTES,
+  RpcError,
+  Status,
+  type Connection,
+  type ConnectionHandler,
+  type Peer,
+  type Traits,
+} from "@sluice/core";
+import type { RingChannel, RingHandler, Segment } from "@sluice/native";
+import {
+  ALIGNMENT,
+  AWAKE,
+  dataOffset,
+  headOffset,
+  padded,
+  sleepingOffset,
+  tailOffset,
+  waitingOffset,
+  type Endpoint,
+} from "./layout.js";
+import { giveBack, takeScratch, type Scratch } from "./scratch.js";
+
+/** The largest frame over a ring, unless a quarter of the ring is smaller: two processes are to work at the same time. */
+export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
+
+/** How much is copied out of the ring at a time. The writer has that room again while the frames are looked at. */
+const BATCH_BYTES = 32 * 1024;
+
+/** Below this a loop is faster than `Uint8Array.set`, which needs a view made for it. */
+const LOOP_BYTES = 256;
+
+/** Indices into `RingChannel.words`. */
+const TAKEN = 0;
+const PUBLISHED = 1;
+const WAITING = 2;
+const LISTED = 3;
+const FAULT = 4;
+
+const OPEN = 0;
+/** An oversized frame came, and all further input is ignored. Sending goes on. */
+const DEAF = 1;
+const CLOSED = 2;
+
+const NOTHING = new Uint8Array(0);
+
+/**
+ * Frames in a pair of rings of shared memory. What is committed is published at once; the peer is woken only if it sleeps.
+ *
+ * The peer can write to the whole segment at any time, and is not trusted: every word of it is read once, checked, and then
+ * used; frames are copied to private memory first and looked at there; this side's own positions are kept privately, and only
+ * published.
+ */
+export class RingConnection implements Connection, RingHandler {
+  readonly traits: Traits;
+  readonly peer: Peer;
+  memory: Uint8Array;
+  rangeStart = 0;
+  /** Zero when nothing is reserved. */
+  rangeEnd = 0;
+
+  readonly #segment: Segment;
+  readonly #channel: RingChannel;
+  /** Shared with the addon. */
+  readonly #words: Int32Array;
+  /** The segment. */
+  readonly #shared: Int32Array;
+  readonly #capacity: number;
+  readonly #maxFrameBytes: number;
+
+  // Indices into #shared, and offsets into the segment.
+  readonly #outHead: number;
+  readonly #outTail: number;
+  readonly #outData: number;
+  readonly #inHead: number;
+  readonly #inTail: number;
+  readonly #inData: number;
+  readonly #ownWaiting: number;
+  readonly #peerWaiting: number;
+  readonly #peerSleeping: number;
+
+  /** Bytes ever published, taken by the peer as last seen, and taken here: all mod 2^32, as int32. */
+  #head = 0;
+  #peerTail = 0;
+  #tail = 0;
+
+  #handler: ConnectionHandler | undefined;
+  #state = OPEN;
+  /** Whether `reserve` returned false since the last `onWritable`. */
+  #blocked = false;
+  #error: Error | undefined;
+
+  /** Takes ownership of `segment`. `open` makes its channel, which must not call its handler before `start`. */
+  constructor(
+    segment: Segment,
+    capacity: number,
+    endpoint: Endpoint,
+    open: (handler: RingHandler) => RingChannel,
+    peer: Peer,
+  ) {
+    const other: Endpoint = endpoint === 0 ? 1 : 0;
+    this.#segment = segment;
+    this.#capacity = capacity;
+    this.#maxFrameBytes = Math.min(MAX_FRAME_BYTES, capacity / 4);
+    this.traits = { maxFrameBytes: this.#maxFrameBytes, peerDeath: "carrier", reconnectable: true };
+    this.peer = peer;
+    this.memory = new Uint8Array(segment.buffer);
+    this.#shared = new Int32Array(segment.buffer);
+    this.#outHead = headOffset(endpoint) >> 2;
+    this.#outTail = tailOffset(endpoint) >> 2;
+    this.#outData = dataOffset(endpoint, capacity);
+    this.#inHead = headOffset(other) >> 2;
+    this.#inTail = tailOffset(other) >> 2;
+    this.#inData = dataOffset(other, capacity);
+    this.#ownWaiting = waitingOffset(endpoint) >> 2;
+    this.#peerWaiting = waitingOffset(other) >> 2;
+    this.#peerSleeping = sleepingOffset(other) >> 2;
+    this.#channel = open(this);
+    this.#words = this.#channel.words;
+  }
+
+  start(handler: ConnectionHandler): void {
+    if (this.#handler !== undefined) throw new Error("start was called twice on one connection");
+    this.#handler = handler;
+    if (this.#state === CLOSED) queueMicrotask(() => this.#notifyClosed());
+    else this.#channel.start();
+  }
+
+  // Sending
+
+  reserve(min: number): boolean {
+    if (this.#state === CLOSED) return false;
+    let free = this.#capacity - ((this.#head - this.#peerTail) >>> 0);
+    if (free < this.#maxFrameBytes) {
+      free = this.#look();
+      if (free < min) {
+        free = this.#wait(min);
+        if (free < min) return false;
+      }
+    }
+    const start = this.#outData + (this.#head & (this.#capacity - 1));
+    this.rangeStart = start;
+    this.rangeEnd = start + (free < this.#maxFrameBytes ? free : this.#maxFrameBytes);
+    return true;
+  }
+
+  /** Asks how much room the peer has made. -1 if what it says cannot be. */
+  #look(): number {
+    const tail = Atomics.load(this.#shared, this.#outTail);
+    const used = (this.#head - tail) >>> 0;
+    if (used > (this.#head - this.#peerTail) >>> 0 || used % ALIGNMENT !== 0) {
+      this.destroy(this.#corrupt(`it has taken bytes that were never published (${used} are unread)`));
+      return -1;
+    }
+    this.#peerTail = tail;
+    return this.#capacity - used;
+  }
+
+  /** Has the peer tell when there is room: half the ring, so that the two do not take turns for every frame. */
+  #wait(min: number): number {
+    this.#blocked = true;
+    const wanted = Math.max(padded(min), this.#capacity >> 1);
+    this.#words[WAITING] = wanted;
+    Atomics.store(this.#shared, this.#ownWaiting, wanted);
+    // SYNC POINT: the wish before the last look; the peer makes room before it looks for the wish.
+    const free = this.#look();
+    if (free >= min) this.#waitNoMore();
+    return free;
+  }
+
+  #waitNoMore(): void {
+    this.#blocked = false;
+    this.#words[WAITING] = 0;
+    Atomics.store(this.#shared, this.#ownWaiting, 0);
+  }
+
+  commit(used: number): void {
+    if (this.rangeStart + used > this.rangeEnd) {
+      throw new RangeError(`commit of ${used} bytes exceeds the reserved range`);
+    }
+    this.rangeEnd = 0;
+    if (this.#state === CLOSED) return this.#release();
+    const words = this.#words;
+    const head = (this.#head + padded(used)) | 0;
+    this.#head = head;
+    words[PUBLISHED] = head;
+    // SYNC POINT: the record, then the head that publishes it, then a look at whether the peer sleeps.
+    Atomics.store(this.#shared, this.#outHead, head);
+    this.#wakePeer();
+    if (words[LISTED] === 0) this.#channel.watch();
+  }
+
+  #wakePeer(): void {
+    if (Atomics.load(this.#shared, this.#peerSleeping) === AWAKE) return;
+    const how = Atomics.exchange(this.#shared, this.#peerSleeping, AWAKE);
+    if (how !== AWAKE) this.#channel.ring(how);
+  }
+
+  cancel(): void {
+    this.rangeEnd = 0;
+    if (this.#state === CLOSED) this.#release();
+  }
+
+  /** What is committed is published already. */
+  flush(): void {}
+
+  get unsentBytes(): number {
+    if (this.#state === CLOSED) return 0;
+    const used = (this.#head - Atomics.load(this.#shared, this.#outTail)) >>> 0;
+    return used < this.#capacity ? used : this.#capacity;
+  }
+
+  // Ending
+
+  /** The peer still takes what is in its ring: it has the segment too. */
+  close(): void {
+    this.destroy();
+  }
+
+  destroy(error?: Error): void {
+    if (this.#state === CLOSED) return;
+    this.#end(error);
+    if (this.#handler !== undefined) queueMicrotask(() => this.#notifyClosed());
+  }
+
+  #end(error: Error | undefined): void {
+    this.#state = CLOSED;
+    this.#error = error;
+    this.#channel.close();
+    // While a range is reserved its user is still writing there: `commit` or `cancel` releases it then.
+    if (this.rangeEnd === 0) this.#release();
+  }
+
+  #release(): void {
+    this.memory = NOTHING;
+    this.#segment.close();
+  }
+
+  #notifyClosed(): void {
+    this.#handler?.onClose(this.#error);
+  }
+
+  ref(): void {
+    this.#channel.ref();
+  }
+
+  unref(): void {
+    this.#channel.unref();
+  }
+
+  // Receiving: called by the channel
+
+  onWake(): void {
+    try {
+      this.#take();
+      if (this.#blocked && this.#state !== CLOSED) this.#offerRoom();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  onEnd(): void {
+    if (this.#state === CLOSED) return;
+    try {
+      this.#take();
+    } catch (error) {
+      return this.#fail(error);
+    }
+    if (this.#state === CLOSED) return;
+    this.#end(undefined);
+    this.#notifyClosed();
+  }
+
+  /** Takes what was published before this began, and no more, so that timers and others have their turn. */
+  #take(): void {
+    if (this.#state === CLOSED) return;
+    // SYNC POINT: the head that publishes records, then the records.
+    const head = Atomics.load(this.#shared, this.#inHead);
+    const available = (head - this.#tail) >>> 0;
+    if (available === 0) return this.#checkFault();
+    if (available > this.#capacity || available % ALIGNMENT !== 0) {
+      throw this.#corrupt(`it has published ${available} bytes in a ring of ${this.#capacity}`);
+    }
+    if (this.#state === DEAF) return this.#advance(available, head);
+    const scratch = takeScratch();
+    try {
+      for (let left = available; left > 0 && this.#state === OPEN;) {
+        const bytes = this.#measure(left);
+        if (bytes < 0) {
+          this.#refuseOversized(scratch);
+          return;
+        }
+        this.#copy(scratch, bytes);
+        this.#advance(bytes, head);
+        left -= bytes;
+        this.#deliver(scratch, bytes);
+      }
+    } finally {
+      giveBack(scratch);
+    }
+  }
+
+  /** How many of `left` bytes, whole records, to take at once; -1 when the first is longer than any may be. */
+  #measure(left: number): number {
+    const base = this.#inData + (this.#tail & (this.#capacity - 1));
+    let bytes = 0;
+    while (bytes < left) {
+      const length = this.#shared[(base + bytes) >> 2]! >>> 0;
+      const size = padded(FRAME_HEADER_BYTES + length);
+      if (length > this.#maxFrameBytes - FRAME_HEADER_BYTES) return bytes === 0 ? -1 : bytes;
+      if (bytes + size > left) {
+        if (bytes > 0) return bytes;
+        throw this.#corrupt(`it has published ${left} bytes of a frame of ${size}`);
+      }
+      if (bytes > 0 && bytes + size > BATCH_BYTES) break;
+      bytes += size;
+    }
+    return bytes;
+  }
+
+  #copy(scratch: Scratch, bytes: number): void {
+    const start = this.#inData + (this.#tail & (this.#capacity - 1));
+    if (bytes > LOOP_BYTES) {
+      scratch.bytes.set(this.memory.subarray(start, start + bytes));
+      return;
+    }
+    const from = start >> 2;
+    const shared = this.#shared;
+    const words = scratch.words;
+    for (let index = 0, count = bytes >> 2; index < count; index++) words[index] = shared[from + index]!;
+  }
+
+  /** Gives the room of `bytes` back, and wakes a peer that sleeps until there is as much as it wants. */
+  #advance(bytes: number, head: number): void {
+    const tail = (this.#tail + bytes) | 0;
+    this.#tail = tail;
+    this.#words[TAKEN] = tail;
+    this.#checkFault();
+    // SYNC POINT: the room, then a look at whether the peer waits for it.
+    Atomics.store(this.#shared, this.#inTail, tail);
+    const wanted = Atomics.load(this.#shared, this.#peerWaiting) >>> 0;
+    if (wanted !== 0 && this.#capacity - ((head - tail) >>> 0) >= wanted) this.#wakePeer();
+  }
+
+  /** The lengths may have changed since they were measured: only what they are in the copy counts from here on. */
+  #deliver(scratch: Scratch, bytes: number): void {
+    const memory = scratch.bytes;
+    const handler = this.#handler!;
+    for (let start = 0; start < bytes;) {
+      const length = scratch.words[start >> 2]! >>> 0;
+      const end = start + FRAME_HEADER_BYTES + length;
+      if (end > bytes) throw this.#corrupt("the length of a frame changed while it was read");
+      handler.onFrame(memory, start, end);
+      if (this.#state !== OPEN) return;
+      start = padded(end);
+    }
+  }
+
+  /** The header alone, so that the session can refuse it and say why. */
+  #refuseOversized(scratch: Scratch): void {
+    this.#copy(scratch, padded(FRAME_HEADER_BYTES));
+    this.#state = DEAF;
+    if (scratch.words[0]! >>> 0 <= this.#maxFrameBytes - FRAME_HEADER_BYTES) {
+      throw this.#corrupt("the length of a frame changed while it was read");
+    }
+    this.#handler!.onFrame(scratch.bytes, 0, FRAME_HEADER_BYTES);
+  }
+
+  #offerRoom(): void {
+    const free = this.#look();
+    if (free < this.#words[WAITING]!) return;
+    this.#waitNoMore();
+    this.#handler!.onWritable();
+  }
+
+  #checkFault(): void {
+    if (this.#words[FAULT] !== 0) {
+      throw new RpcError(
+        Status.UNAVAILABLE,
+        `the shared memory with ${this.peer.address} is gone in part: its file was truncated, or its file system is full`,
+      );
+    }
+  }
+
+  #corrupt(how: string): RpcError {
+    return new RpcError(Status.UNAVAILABLE, `the peer at ${this.peer.address} corrupted its ring: ${how}`);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#state === CLOSED) return;
+    this.#end(error instanceof Error ? error : new Error(String(error)));
+    this.#notifyClosed();
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * How the client of a ring connection gets the segment: the server sends one message over the control socket as soon as it
+ * has accepted, and the client says nothing. docs/shared-memory.md, "Set-up".
+ */
+import { RpcError, Status } from "@sluice/core";
+import type { ByteChannel, Native, Segment, SegmentKind } from "@sluice/native";
+import { END } from "../stream/channel.js";
+
+const MAGIC = 0x52474c53; // "SLGR"
+const VERSION = 1;
+const MESSAGE_BYTES = 20;
+const MAX_REASON_BYTES = 1024;
+
+/** Instead of a kind: the server cannot make a segment, and text that says why follows. */
+const REFUSAL = 0;
+const KINDS: readonly SegmentKind[] = ["memfd", "posix", "sysv", "file"];
+
+/** How long the client waits for the segment once it is connected. */
+const TIMEOUT_MS = 10_000;
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
+/** What came of a handshake; the receiver owns both. */
+export interface Received {
+  readonly segment: Segment;
+  readonly capacity: number;
+  /** The control socket. */
+  readonly fd: number;
+}
+
+function message(kind: number, size: number, id: number): Uint8Array {
+  const bytes = new Uint8Array(MESSAGE_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, MAGIC, true);
+  view.setUint32(4, VERSION, true);
+  view.setUint32(8, kind, true);
+  view.setUint32(12, size, true);
+  view.setInt32(16, id, true);
+  return bytes;
+}
+
+/** The server's part: sends `segment` over the socket `fd`, which becomes the caller's again. */
+export function sendSegment(
+  native: Native,
+  fd: number,
+  segment: Segment,
+  kind: SegmentKind,
+  capacity: number,
+): number {
+  const channel = new native.ByteChannel(fd, fd, SILENT);
+  try {
+    const byNumber = kind === "sysv";
+    const bytes = message(KINDS.indexOf(kind) + 1, capacity, byNumber ? segment.handle : 0);
+    if (byNumber) write(channel, bytes);
+    else channel.sendDescriptors(bytes, [segment.handle]);
+    // The socket is new, so its buffer has taken all of it.
+    return channel.detach();
+  } catch (error) {
+    channel.close();
+    throw error;
+  }
+}
+
+/** Instead of `sendSegment`: says why there is none, and closes the socket. */
+export function sendRefusal(native: Native, fd: number, reason: string): void {
+  const channel = new native.ByteChannel(fd, fd, SILENT);
+  const text = encoder.encode(reason).subarray(0, MAX_REASON_BYTES);
+  write(channel, message(REFUSAL, text.length, 0), text);
+  channel.close();
+}
+
+/** For channels that are only written to, and closed at once. */
+const SILENT = { onRead: () => 0, onWritable() {}, onEnd() {}, onError() {} };
+
+function write(channel: ByteChannel, ...parts: Uint8Array[]): void {
+  const slab = channel.acquire();
+  for (const part of parts) {
+    slab.memory.set(part, slab.words[END]!);
+    slab.words[END]! += part.length;
+  }
+  channel.flush();
+}
+
+/** The client's part: waits for the segment on the socket `fd`, which it takes over, and maps it. */
+export function receiveSegment(
+  native: Native,
+  fd: number,
+  address: string,
+  signal: AbortSignal | undefined,
+): Promise<Received> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown): void => {
+      end();
+      channel.close();
+      for (const received of descriptors.splice(0)) native.closeFd(received);
+      reject(error as Error);
+    };
+    const unavailable = (why: string, options?: ErrorOptions): RpcError =>
+      new RpcError(Status.UNAVAILABLE, `cannot connect to ${address}: ${why}`, options);
+    const onAbort = (): void => fail(signal!.reason);
+    const timer = setTimeout(
+      () => fail(unavailable(`the server sent no segment for ${TIMEOUT_MS / 1000} s`)),
+      TIMEOUT_MS,
+    );
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+    };
+
+    const descriptors: number[] = [];
+    let pending = new Uint8Array(0);
+    const handler = {
+      onDescriptors: (fds: number[]): void => void descriptors.push(...fds),
+      onRead(bytes: number): number {
+        // Few bytes, and once: a copy of them costs nothing.
+        const all = new Uint8Array(bytes);
+        all.set(native.readSlab.subarray(0, bytes));
+        all.set(pending);
+        pending = all;
+        try {
+          const opened = open(all);
+          if (opened === undefined) return bytes;
+          end();
+          for (const received of descriptors.splice(0)) native.closeFd(received);
+          resolve({ ...opened, fd: channel.detach() });
+        } catch (error) {
+          fail(error);
+        }
+        return 0;
+      },
+      onWritable() {},
+      onEnd: (): void => fail(unavailable("the server closed the connection before it sent a segment")),
+      onError: (error: Error): void => fail(unavailable(error.message, { cause: error })),
+    };
+
+    /** Undefined as long as more bytes are needed. */
+    const open = (bytes: Uint8Array): { segment: Segment; capacity: number } | undefined => {
+      if (bytes.length < MESSAGE_BYTES) return undefined;
+      const view = new DataView(bytes.buffer);
+      if (view.getUint32(0, true) !== MAGIC) {
+        throw unavailable("who listens there is no server of shared memory (is it one of unix: ?)");
+      }
+      const version = view.getUint32(4, true);
+      if (version !== VERSION) {
+        throw unavailable(`the server's segments have version ${version}, and this process knows ${VERSION}`);
+      }
+      const number = view.getUint32(8, true);
+      const size = view.getUint32(12, true);
+      if (number === REFUSAL) {
+        const length = Math.min(size, MAX_REASON_BYTES);
+        if (bytes.length < MESSAGE_BYTES + length) return undefined;
+        const reason = decoder.decode(bytes.subarray(MESSAGE_BYTES, MESSAGE_BYTES + length));
+        throw unavailable(`the server could not make a segment: ${reason}`);
+      }
+      const kind = KINDS[number - 1];
+      if (kind === undefined) throw unavailable(`the server sent a segment of an unknown kind (${number})`);
+      const handle = kind === "sysv" ? view.getInt32(16, true) : descriptors[0];
+      if (handle === undefined) throw unavailable("the server sent no descriptor of its segment");
+      try {
+        return { segment: new native.Segment(kind, size, handle), capacity: size };
+      } catch (error) {
+        throw unavailable((error as Error).message, { cause: error });
+      }
+    };
+
+    const channel = new native.ByteChannel(fd, fd, handler, { maxDescriptors: 1 });
+    if (signal?.aborted) return onAbort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    channel.start();
+  });
+}

@@ -1,0 +1,37 @@
+import type { TransportOptions } from "@sluice/core";
+import { invalidOption } from "../options.js";
+import { MAX_CAPACITY, MIN_CAPACITY } from "./layout.js";
+
+/** What fits into each ring unless the option `capacity` says otherwise, in bytes. */
+export const DEFAULT_CAPACITY = 256 * 1024;
+
+/** How long an endpoint polls before it sleeps, unless the option `poll` says otherwise: about what waking it costs. */
+export const DEFAULT_POLL_US = 50;
+
+export const MAX_POLL_US = 1000;
+
+/** The option `capacity`: bytes of each ring of a connection. */
+export function capacityOption(options: TransportOptions): number {
+  const value = options["capacity"];
+  if (value === undefined) return DEFAULT_CAPACITY;
+  const valid =
+    Number.isInteger(value) &&
+    (value as number) >= MIN_CAPACITY &&
+    (value as number) <= MAX_CAPACITY &&
+    Number.isInteger(Math.log2(value as number));
+  if (!valid) {
+    throw invalidOption("capacity", value, `a power of two from ${MIN_CAPACITY} to ${MAX_CAPACITY} (bytes)`);
+  }
+  return value as number;
+}
+
+/** The option `poll: { us }`: for how many microseconds at most this end polls before it sleeps. */
+export function pollOption(options: TransportOptions): number {
+  const value = options["poll"];
+  if (value === undefined) return DEFAULT_POLL_US;
+  const us = typeof value === "object" && value !== null ? (value as { us?: unknown }).us : undefined;
+  if (typeof us !== "number" || !Number.isInteger(us) || us < 0 || us > MAX_POLL_US) {
+    throw invalidOption("poll", value, `{ us: N } with an integer N from 0 (never) to ${MAX_POLL_US}`);
+  }
+  return us;
+}

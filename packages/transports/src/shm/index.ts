@@ -1,0 +1,44 @@
+import type { Transport, TransportOptions } from "@sluice/core";
+import type { Native, SegmentKind } from "@sluice/native";
+import { invalidOption } from "../options.js";
+import type { Platform } from "../platform/index.js";
+import { connectRing, listenRing } from "../ring/endpoint.js";
+import { makeDirectory, parseShmAddress, requireOwnDirectory } from "./address.js";
+
+const KINDS: readonly SegmentKind[] = ["memfd", "posix", "sysv"];
+
+/**
+ * `shm:NAME` and `shm:/PATH`: a pair of rings in shared memory for each connection, set up over a control socket: at
+ * `$XDG_RUNTIME_DIR/sluice/NAME`, or else `/tmp/sluice-UID/NAME`, or at PATH.
+ *
+ * Options of `connect` and `listen`: `poll: { us }`, for how many microseconds at most this end polls before it sleeps (0 to
+ * 1,000; default 50); `allowPeer`, as of `unix:`. Of `listen`: `segment`, what the rings are made in ("memfd" (default),
+ * "posix" or "sysv"), and `capacity`, the bytes of each of a connection's two rings (a power of two, default 262,144).
+ */
+export function createShmTransport(native: Native, platform: Platform): Transport {
+  return {
+    scheme: "shm",
+    async connect(address, options) {
+      const target = parseShmAddress(address);
+      if (target.directory !== undefined) await requireOwnDirectory(target.directory, "connect to", address);
+      return connectRing(native, platform, address, target, options);
+    },
+    async listen(address, accept, options) {
+      const target = parseShmAddress(address);
+      const kind = segmentOption(options);
+      if (target.directory !== undefined) {
+        await makeDirectory(target.directory, address);
+        await requireOwnDirectory(target.directory, "listen at", address);
+      }
+      return listenRing(native, platform, address, target, { kind }, accept, options);
+    },
+  };
+}
+
+function segmentOption(options: TransportOptions): SegmentKind {
+  const value = options["segment"];
+  if (value === undefined) return "memfd";
+  if (!KINDS.includes(value as SegmentKind))
+    throw invalidOption("segment", value, '"memfd", "posix" or "sysv"');
+  return value as SegmentKind;
+}
