@@ -235,6 +235,12 @@ export const carriers: readonly Carrier[] = [
   ...(hasIpv6 ? [{ ...listening("tcp://[::1]", () => "tcp://[::1]:0"), like: "tcp://127.0.0.1" }] : []),
   spawned("pipe:"),
   spawned("stdio:"),
+  ...(native
+    ? [
+        listening("shm:", (directory) => `shm:${directory}/server.shm`),
+        { ...listening("mmap:", (directory) => `mmap:${directory}/server.mmap`), like: "shm:" },
+      ]
+    : []),
 ];
 
 /** Limits for the tests of large messages, to be given to both ends. */

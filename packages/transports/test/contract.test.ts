@@ -12,7 +12,7 @@ describeTransport("memory", {
 });
 
 for (const { name, transports } of variants) {
-  const { pipe, tcp, unix } = transports;
+  const { pipe, tcp, unix, shm, mmap } = transports;
 
   describeConnection(`pipe (${name})`, () => pipePair(pipe));
 
@@ -29,6 +29,20 @@ for (const { name, transports } of variants) {
       address: () => `unix:@sluice-test-${process.pid}-${names++}`,
       module: { url, export: `${name}Transports.unix` },
       malformed: [`unix:@${"a".repeat(108)}`],
+    });
+
+    describeTransport("shm", {
+      transport: shm,
+      address: () => `shm:${freshPath(".shm")}`,
+      module: { url, export: "nativeTransports.shm" },
+      malformed: ["shm:", "shm:a/b", "shm:..", `shm:/${"a".repeat(107)}`, "shm:/a\0b"],
+    });
+
+    describeTransport("mmap", {
+      transport: mmap,
+      address: () => `mmap:${freshPath(".mmap")}`,
+      module: { url, export: "nativeTransports.mmap" },
+      malformed: ["mmap:", `mmap:/${"a".repeat(107)}`, "mmap:/a\0b"],
     });
   }
 

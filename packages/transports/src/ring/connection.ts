@@ -218,7 +218,11 @@ export class RingConnection implements Connection, RingHandler {
   }
 
   destroy(error?: Error): void {
-    if (this.#state === CLOSED) return;
+    if (this.#state === CLOSED) {
+      // Such as after a `close` that is still to be told of.
+      this.#error ??= error;
+      return;
+    }
     this.#end(error);
     if (this.#handler !== undefined) queueMicrotask(() => this.#notifyClosed());
   }
