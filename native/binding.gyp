@@ -21,7 +21,7 @@
       "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
       "cflags_cc": ["-std=c++20"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
-      "ldflags": ["-Wl,-z,now"]
+      "ldflags": ["-Wl,-z,now", "-Wl,-z,nodelete"]
     }
   ]
 }

@@ -143,6 +143,11 @@ export interface Segment {
    * it at any time. Detached by `close`. It must never be transferred, nor handed to users.
    */
   readonly buffer: ArrayBuffer;
+  /**
+   * `fault[0]` becomes 1 when a page of the segment was found missing (its file was truncated): all of it has been replaced
+   * by zeroes in this process, and what is in it means nothing any more.
+   */
+  readonly fault: Int32Array;
   /** What the peer opens the segment with: a descriptor, which remains the segment's, or a System V segment's number. */
   readonly handle: number;
   /** Close the descriptor once the peer has a copy; the mapping remains. Idempotent. */
@@ -167,8 +172,6 @@ export interface RingHandler {
  * - `words[2]`, WAITING: for how many free bytes in the outbound ring it waits; 0 for none.
  * - `words[3]`, LISTED: whether the channel is being polled. Written by the addon only. When it is 0 after something was
  *   published, call `watch`.
- * - `words[4]`, FAULT: set when memory of the segment was found missing (a truncated file, a full disk) and replaced by
- *   zeroes in this process. Written by the addon only.
  */
 export interface RingChannel {
   readonly words: Int32Array;

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "../os/descriptor.h"
+#include "../os/ring.h"
 #include "poller.h"
 #include "values.h"
 
@@ -19,11 +20,6 @@ constexpr int kMaxPollMicroseconds = 1000;
 // Where both ends sleep, an answer takes as long as waking both of them. So a wait of this many windows may become one that
 // a window covers, as soon as both ends poll.
 constexpr uint64_t kHopefulWindows = 4;
-
-// How an endpoint sleeps, as its flag tells.
-constexpr uint32_t kAwake = 0;
-constexpr uint32_t kAsleepOnDoorbell = 1;
-constexpr uint32_t kAsleepOnSemaphore = 2;
 
 }  // namespace
 
@@ -55,7 +51,7 @@ RingChannel::RingChannel(const Napi::CallbackInfo& info)
     inbound_head_ = &header.rings[1 - endpoint].head;
     outbound_tail_ = &header.rings[endpoint].tail;
     sleeping_ = &header.endpoints[endpoint].sleeping;
-    peer_semaphore_ = &header.endpoints[1 - endpoint].semaphore;
+    peer_ = &header.endpoints[1 - endpoint];
     capacity_ = segment.capacity();
     max_window_ns_ = static_cast<uint64_t>(poll_us) * 1000;
     std::fill(window_ns_, window_ns_ + kActions, max_window_ns_);
@@ -87,19 +83,14 @@ void RingChannel::Start(const Napi::CallbackInfo&) {
 // JavaScript has sent something, and this channel was asleep.
 void RingChannel::Watch(const Napi::CallbackInfo&) {
   if (closed() || !started_) return;
-  sleeping_->store(kAwake, std::memory_order_release);
+  sleeping_->store(os::kAwake, std::memory_order_release);
   environment().poller().Add(*this);
 }
 
 void RingChannel::Ring(const Napi::CallbackInfo& info) {
-  if (closed()) return;
-  if (info[0].As<Napi::Number>().Uint32Value() == kAsleepOnSemaphore) {
-    sem_post(peer_semaphore_);  // fails only where the peer has spoilt it, to its own harm
-    return;
-  }
-  // If there is no room, it has been rung already; if there is no peer, that is heard from the poll.
-  const char bell = 0;
-  send(fd_.get(), &bell, sizeof bell, MSG_DONTWAIT | MSG_NOSIGNAL);
+  FromJavaScript(info.Env(), [&] {
+    if (!closed()) os::Wake(*peer_, info[0].As<Napi::Number>().Uint32Value(), fd_.get());
+  });
 }
 
 void RingChannel::OnPoll(void* target, int, int) {
@@ -114,7 +105,7 @@ void RingChannel::HearDoorbell() {
   if (count == -1 && errno == EAGAIN) return;
   // An end of file; or an error, which a peer leaves that goes away without hearing its own doorbell.
   if (count <= 0) return CloseAndTell("onEnd", environment().env().Undefined());
-  sleeping_->store(kAwake, std::memory_order_release);
+  sleeping_->store(os::kAwake, std::memory_order_release);
   environment().poller().Add(*this);
   Wake();
 }
@@ -124,7 +115,7 @@ bool RingChannel::Ready() const {
   if (inbound_head_->load(std::memory_order_acquire) != word(kTaken)) return true;
   const uint32_t tail = outbound_tail_->load(std::memory_order_acquire);
   if (word(kWaiting) != 0 && capacity_ - (word(kPublished) - tail) >= word(kWaiting)) return true;
-  return word(kFault) != 0;
+  return mapping_->fault->load(std::memory_order_relaxed) != 0;
 }
 
 void RingChannel::Wake() {
@@ -145,10 +136,10 @@ bool RingChannel::Awaits(uint64_t now) {
 // Raises the flag, after which the peer rings; false if there is something to do after all.
 bool RingChannel::Sleep() {
   // SYNC POINT: the flag before the last look; the peer publishes before it looks at the flag.
-  sleeping_->store(kAsleepOnDoorbell, std::memory_order_seq_cst);
+  sleeping_->store(os::kAsleepOnSocket, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!Ready()) return true;
-  sleeping_->store(kAwake, std::memory_order_seq_cst);
+  sleeping_->store(os::kAwake, std::memory_order_seq_cst);
   return false;
 }
 

@@ -26,7 +26,7 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   friend class Poller;
 
   // What JavaScript and this object tell each other; the indices are those of `words` in index.ts.
-  enum Word { kTaken, kPublished, kWaiting, kListed, kFault, kWords };
+  enum Word { kTaken, kPublished, kWaiting, kListed, kWords };
   // What was done last: other answers are to be expected after each.
   enum Action { kSent, kReceived, kActions };
 
@@ -58,7 +58,7 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   const os::SharedWord* inbound_head_;
   const os::SharedWord* outbound_tail_;
   os::SharedWord* sleeping_;
-  sem_t* peer_semaphore_;
+  os::SegmentHeader::Endpoint* peer_;
   uint32_t capacity_;
   int32_t* words_;
   Napi::Reference<Napi::Int32Array> words_object_;

@@ -63,6 +63,13 @@ Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(inf
       segment.emplace(os::Segment::Create(kind, capacity_, nullptr));
     }
 
+    Napi::Int32Array fault = Napi::Int32Array::New(env, 1);
+    mapping_->fault = reinterpret_cast<std::atomic<uint32_t>*>(fault.Data());
+    mapping_->fault_object = Napi::Persistent(fault);
+    if (kind == os::SegmentKind::kPosix || kind == os::SegmentKind::kFile) {
+      mapping_->guard.emplace(segment->data(), segment->size(), *mapping_->fault);
+    }
+
     // The view keeps the mapping: whoever holds it may still look.
     auto* const keep = new std::shared_ptr<Mapping>(mapping_);
     napi_value value;
@@ -71,6 +78,7 @@ Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(inf
         [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Mapping>*>(hint); }, keep, &value);
     if (status != napi_ok) {
       delete keep;
+      mapping_->guard.reset();
       segment.reset();
       if (status == napi_no_external_buffers_allowed) {
         throw os::ArgumentError(
@@ -81,9 +89,10 @@ Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(inf
     }
     const Napi::ArrayBuffer buffer(env, value);
     buffer_ = Napi::Reference<Napi::ArrayBuffer>::New(buffer, 0);
-    info.This().As<Napi::Object>().TypeTag(&kTypeTag);
-    info.This().As<Napi::Object>().DefineProperty(
-        Napi::PropertyDescriptor::Value("buffer", buffer, napi_enumerable));
+    Napi::Object self = info.This().As<Napi::Object>();
+    self.TypeTag(&kTypeTag);
+    self.DefineProperty(Napi::PropertyDescriptor::Value("buffer", buffer, napi_enumerable));
+    self.DefineProperty(Napi::PropertyDescriptor::Value("fault", fault, napi_enumerable));
   });
 }
 
@@ -99,6 +108,7 @@ void Segment::Close(const Napi::CallbackInfo& info) {
   if (!mapping_->segment) return;
   if (mapping_->channels > 0) throw Napi::Error::New(info.Env(), "close the segment's ring channels first");
   buffer_.Value().Detach();
+  mapping_->guard.reset();
   mapping_->segment.reset();
 }
 

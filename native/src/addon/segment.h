@@ -2,10 +2,12 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 
+#include "../os/fault_guard.h"
 #include "../os/segment.h"
 
 namespace sluice {
@@ -17,7 +19,12 @@ namespace sluice {
 class Segment : public Napi::ObjectWrap<Segment> {
  public:
   struct Mapping {
+    // Set once a page was found missing; the addon's and JavaScript's.
+    std::atomic<uint32_t>* fault = nullptr;
+    Napi::Reference<Napi::Int32Array> fault_object;
     std::optional<os::Segment> segment;
+    // Only where there is a file that could be truncated. Gone before the segment.
+    std::optional<os::FaultGuard> guard;
     // How many ring channels use it.
     int channels = 0;
   };

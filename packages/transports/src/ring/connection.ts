@@ -35,7 +35,6 @@ const TAKEN = 0;
 const PUBLISHED = 1;
 const WAITING = 2;
 const LISTED = 3;
-const FAULT = 4;
 
 const OPEN = 0;
 /** An oversized frame came, and all further input is ignored. Sending goes on. */
@@ -65,6 +64,8 @@ export class RingConnection implements Connection, RingHandler {
   readonly #words: Int32Array;
   /** The segment. */
   readonly #shared: Int32Array;
+  /** Whether some of it is gone. */
+  readonly #fault: Int32Array;
   readonly #capacity: number;
   readonly #maxFrameBytes: number;
 
@@ -106,6 +107,7 @@ export class RingConnection implements Connection, RingHandler {
     this.peer = peer;
     this.memory = new Uint8Array(segment.buffer);
     this.#shared = new Int32Array(segment.buffer);
+    this.#fault = segment.fault;
     this.#outHead = headOffset(endpoint) >> 2;
     this.#outTail = tailOffset(endpoint) >> 2;
     this.#outData = dataOffset(endpoint, capacity);
@@ -378,7 +380,7 @@ export class RingConnection implements Connection, RingHandler {
   }
 
   #checkFault(): void {
-    if (this.#words[FAULT] !== 0) {
+    if (this.#fault[0] !== 0) {
       throw new RpcError(
         Status.UNAVAILABLE,
         `the shared memory with ${this.peer.address} is gone in part: its file was truncated, or its file system is full`,
