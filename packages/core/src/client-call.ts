@@ -11,7 +11,7 @@ import { RpcError } from "./error.js";
 import { MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
 import type { MethodInfo } from "./method.js";
-import { encodeMetadata, Metadata, type MetadataInit } from "./metadata.js";
+import { keepMetadata, Metadata, MetadataEncoder, type MetadataInit } from "./metadata.js";
 import { contextCall, type ServerContext } from "./server-call.js";
 import type { Session } from "./session.js";
 import { Status } from "./status.js";
@@ -99,21 +99,23 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   }
 
   /** Begin the call. With `source` the requests are drawn from it; else `request` is the only one. Never throws. */
-  begin(
-    request: unknown,
-    source: MessageSource<unknown> | Iterable<unknown> | undefined,
-    options: CallOptions,
-  ): void {
+  begin(request: unknown, source: MessageSource<unknown> | undefined, options: CallOptions): void {
     const { session } = this;
     const method = this.#method;
+    let encoder: MetadataEncoder | undefined = undefined;
     try {
       let opening: Opening = method.plainOpening;
       if (options !== NO_OPTIONS) {
+        let metadata: Uint8Array | undefined = undefined;
         this.#options = options;
         const reason = alreadyCancelled(options);
         if (reason !== undefined)
           return this.#fail(new RpcError(reason.code, reason.text, { cause: reason.cause }));
-        const metadata = options.metadata === undefined ? undefined : encodeMetadata(options.metadata);
+        if (options.metadata instanceof Metadata) metadata = options.metadata.block;
+        else if (options.metadata !== undefined) {
+          encoder = MetadataEncoder.take();
+          metadata = encoder.encode(options.metadata);
+        }
         let expireAt: number | undefined = undefined;
         let remainingMs = 0;
         if (
@@ -133,6 +135,12 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
       else {
         this.#pump = new MessagePump(source, this);
         session.open(this, undefined, undefined, false);
+      }
+      if (encoder !== undefined) {
+        // What has to wait cannot be left in the memory of the encoder.
+        if (this.opening !== undefined)
+          this.opening = { ...opening, metadata: keepMetadata(opening.metadata!) };
+        encoder.release();
       }
       // Encoding may have run user code that ended the session, or cancelled.
       if (this.#settled) return;
@@ -183,8 +191,9 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
 
   override onStatus(ending: Ending): void {
     if (this.#settled) return;
-    if (!this.receivedHeaders) this.report(this.#options.onHeader, new Metadata());
-    this.report(this.#options.onTrailer, ending.trailers ?? new Metadata());
+    const { onHeader, onTrailer } = this.#options;
+    if (onHeader !== undefined && !this.receivedHeaders) this.report(onHeader, new Metadata());
+    if (onTrailer !== undefined) this.report(onTrailer, ending.trailers ?? new Metadata());
     if (this.#settled) return; // a callback threw
     const { code, text, details, trailers: metadata } = ending;
     if (code !== Status.OK) {
