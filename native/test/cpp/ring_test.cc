@@ -207,6 +207,25 @@ TEST("A sleeper is woken once, by what it sleeps on") {
   }
 }
 
+TEST("What comes right after the last look before sleep ends it") {
+  for (const Sleeping how : {kAsleepOnSocket, kAsleepOnSemaphore}) {
+    const auto sleep = [&](Pair& pair, RingEndpoint& endpoint, const std::function<void()>& meanwhile) {
+      bool first = true;
+      return Sleep(pair.words(RingEndpoint::kServer), how, pair.sockets.first.get(), Soon(), [&] {
+        const bool ready = endpoint.Ready();
+        if (std::exchange(first, false)) meanwhile();
+        return ready;
+      });
+    };
+    Pair pair(4096);
+    CHECK(sleep(pair, *pair.server, [&] { Send(*pair.client, Frame(20)); }) == Woken::kReady);
+    CHECK_EQUAL(Taken(*pair.server).size(), 20u);
+    while (Send(*pair.server, Frame(1000))) continue;
+    CHECK(sleep(pair, *pair.server, [&] { Taken(*pair.client); }) == Woken::kReady);
+    CHECK(Send(*pair.server, Frame(1000)));
+  }
+}
+
 TEST("A doorbell that is full, or has nobody behind it, stops nobody") {
   Pair pair(65536);
   SegmentHeader::Endpoint& words = pair.words(RingEndpoint::kClient);
