@@ -4,6 +4,7 @@
       "target_name": "sluice",
       "sources": [
         "src/addon/addon.cc",
+        "src/addon/blocking.cc",
         "src/addon/byte_channel.cc",
         "src/addon/descriptors.cc",
         "src/addon/environment.cc",
@@ -11,6 +12,7 @@
         "src/addon/loop_object.cc",
         "src/addon/poller.cc",
         "src/addon/ring_channel.cc",
+        "src/addon/ring_waiter.cc",
         "src/addon/segment.cc",
         "src/addon/socket_connector.cc",
         "src/addon/socket_listener.cc",

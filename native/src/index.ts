@@ -188,6 +188,53 @@ export interface RingChannel {
 }
 
 /**
+ * A `RingChannel` without an event loop, for callers that cannot return to one: its owner waits. The owner keeps `words` as
+ * there; LISTED stays 1.
+ */
+export interface RingWaiter {
+  readonly words: Int32Array;
+  /**
+   * Wait for up to `timeoutMs` (Infinity for ever): 1 when there is something to take or the room that was waited for, -1 when
+   * the peer is gone and all that it published has been taken, 0 when the time is over. With 0 it only looks, and may take a
+   * millisecond to notice that the peer is gone.
+   */
+  wait(timeoutMs: number): -1 | 0 | 1;
+  ring(how: number): void;
+  /** Close now, with the doorbell's socket. The segment remains. Idempotent. */
+  close(): void;
+}
+
+/**
+ * System calls for callers that cannot return to the event loop. Those that wait block the thread, and with it
+ * every timer and callback of the environment. All throw `SystemError`s. Descriptors are expected not to block.
+ */
+export interface Blocking {
+  /** Read into `bytes[start..]`: how many bytes, 0 at the end of file, -1 when there is nothing yet. */
+  read(fd: number, bytes: Uint8Array, start: number): number;
+  /** Write `bytes[start..end)`: how many were taken, -1 when there is no room. */
+  write(fd: number, bytes: Uint8Array, start: number, end: number): number;
+  /** As `read`, from a Unix socket; a descriptor that comes with the bytes becomes `received[0]`, the caller's. */
+  receiveDescriptor(
+    fd: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number | undefined,
+    received: number[],
+  ): number;
+  /**
+   * Wait for up to `timeoutMs` until `readFd` can be read (or has ended) or `writeFd` be written (-1 for neither): first by
+   * asking again and again for `pollMicroseconds` (0 to 1,000), then asleep. False when the time is over.
+   */
+  awaitReady(readFd: number, writeFd: number, timeoutMs: number, pollMicroseconds: number): boolean;
+  /** Tell the peer of a socket that nothing more is written (`SHUT_WR`). */
+  shutdown(fd: number): void;
+  /** Connect a stream socket; its descriptor, which does not block, is the caller's. `ETIMEDOUT` after `timeoutMs`. */
+  connect(address: SocketAddress, timeoutMs: number): number;
+  /** The numeric addresses of a host, for as long as getaddrinfo(3) takes. A `TypeError` if it cannot be resolved. */
+  resolve(host: string): string[];
+}
+
+/**
  * Where a socket listens or connects: a Unix socket's `path`, or an abstract name written `@NAME`, at most 107 bytes
  * (unix(7)); or a numeric IPv4 or IPv6 address. Names are not resolved here.
  */
@@ -290,6 +337,20 @@ export interface Native {
     handler: RingHandler,
     pollMicroseconds: number,
   ) => RingChannel;
+
+  /**
+   * As `RingChannel`, to be waited on: in the semaphore of the segment, if `onSemaphore`, instead of on the socket. The
+   * peer's death is noticed within 50 ms then.
+   */
+  readonly RingWaiter: new (
+    fd: number,
+    segment: Segment,
+    endpoint: 0 | 1,
+    onSemaphore: boolean,
+    pollMicroseconds: number,
+  ) => RingWaiter;
+
+  readonly blocking: Blocking;
 
   /**
    * Begins to connect. Every failure of the attempt is told by `onError`. When a Unix listener's backlog is full the attempt is repeated, first after

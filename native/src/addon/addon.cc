@@ -1,9 +1,11 @@
 #include <napi.h>
 
+#include "blocking.h"
 #include "byte_channel.h"
 #include "descriptors.h"
 #include "environment.h"
 #include "ring_channel.h"
+#include "ring_waiter.h"
 #include "segment.h"
 #include "socket_connector.h"
 #include "socket_listener.h"
@@ -15,9 +17,11 @@ static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env, exports));
   exports.Set("ByteChannel", ByteChannel::Define(env));
   exports.Set("RingChannel", RingChannel::Define(env));
+  exports.Set("RingWaiter", RingWaiter::Define(env));
   exports.Set("Segment", Segment::Define(env));
   exports.Set("SocketListener", SocketListener::Define(env));
   exports.Set("SocketConnector", SocketConnector::Define(env));
+  DefineBlockingFunctions(exports);
   DefineDescriptorFunctions(exports);
   const auto exiting = [](const Napi::CallbackInfo& info) { Environment::Of(info.Env()).Exiting(); };
   exports.Set("exiting", Napi::Function::New(env, exiting, "exiting"));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "../os/wait.h"
 #include "environment.h"
 #include "ring_channel.h"
 
@@ -16,15 +17,6 @@ namespace {
 constexpr uint64_t kMaxTurnNs = 200'000;
 
 constexpr int kLooksPerYield = 20;
-
-// Tells the processor that this is a waiting loop: about 40 ns on x86.
-void Relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("isb" ::: "memory");
-#endif
-}
 
 }  // namespace
 
@@ -90,7 +82,7 @@ bool Poller::Serve() {
 // A sched_yield(2) takes half a microsecond in which nothing is seen, so there are some looks before each.
 bool Poller::Spin() {
   for (int look = 0; look < kLooksPerYield; ++look) {
-    Relax();
+    os::Relax();
     if (Serve()) return true;
   }
   return false;

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -20,6 +19,7 @@
 #include "error.h"
 #include "segment.h"
 #include "semaphore.h"
+#include "wait.h"
 
 namespace sluice::os {
 
@@ -30,8 +30,6 @@ class CorruptRing : public std::runtime_error {
 };
 
 enum class Woken { kReady, kTimedOut, kPeerGone };
-
-using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 
 // Wakes the endpoint whose flag was taken down and had been `sleeping`. `doorbell` is this end of the stream socket to
 // it. Never blocks.
@@ -62,7 +60,6 @@ inline void WakeIfAsleep(SegmentHeader::Endpoint& endpoint, int doorbell) {
 // `ready` must look at shared memory anew, with seq_cst, each time that it is called.
 template <class Ready>
 Woken Sleep(SegmentHeader::Endpoint& self, Sleeping how, int doorbell, const Deadline& deadline, Ready ready) {
-  using Clock = std::chrono::steady_clock;
   // A semaphore cannot be awaited together with a socket, which therefore is asked this often whether the peer lives.
   constexpr std::chrono::nanoseconds kSemaphoreSlice = std::chrono::milliseconds(50);
   bool gone = false;

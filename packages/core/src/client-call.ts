@@ -343,6 +343,45 @@ export class StreamResponseCall extends ClientCall {
   }
 }
 
+/** A call of somebody who waits for it: its responses and its end are looked at, not told. */
+export class SyncCall extends ClientCall {
+  /** Nothing will be received any more. */
+  ended = false;
+  /** Why it ended early; what was received before comes first. */
+  error: RpcError | undefined = undefined;
+  /** How many messages have been received, taken or not. */
+  received = 0;
+  #messages: { readonly message: unknown; readonly cost: number }[] = [];
+
+  /** Whether there is a message to take. */
+  get available(): boolean {
+    return this.#messages.length > 0;
+  }
+
+  /** The next message, which makes room for another. */
+  take(): unknown {
+    const { message, cost } = this.#messages.shift()!;
+    // After the call's end the session has taken the credit back already.
+    if (this.unconsumed >= cost) this.session.consume(this, cost);
+    return message;
+  }
+
+  override onMessage(message: unknown, cost: number): void {
+    this.received++;
+    this.#messages.push({ message, cost });
+  }
+
+  protected override succeed(): void {
+    this.ended = true;
+  }
+
+  protected override fail(error: RpcError, afterMessages: boolean): void {
+    if (!afterMessages) this.#messages = [];
+    this.error = error;
+    this.ended = true;
+  }
+}
+
 /** Responses for the user to iterate; may exist before its call does, while there is no connection. */
 export class ResponseQueue implements QueueOwner {
   readonly queue = new MessageQueue<unknown>(this);

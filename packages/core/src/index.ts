@@ -21,5 +21,11 @@ export type {
 } from "./channel.js";
 export { Server, type ServerEvents } from "./server.js";
 export { connectOver, connectWith, type ConnectOptions } from "./connect.js";
+export {
+  SyncChannel,
+  type SyncCallOptions,
+  type SyncChannelOptions,
+  type SyncClient,
+} from "./sync-channel.js";
 export { transportOf } from "./transports.js";
 export { WIRE_VERSION } from "./wire.js";

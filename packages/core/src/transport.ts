@@ -96,6 +96,22 @@ export interface Connection {
   unref(): void;
 }
 
+/**
+ * A connection that whoever needs it drives, instead of an event loop. It calls its handler from inside `wait` only, and
+ * flushes there.
+ */
+export interface BlockingConnection extends Connection {
+  /** Whether this end made the connection, rather than accepted it. */
+  readonly connecting: boolean;
+  /** Whether it is over, which `wait` tells the handler at the latest. */
+  readonly ended: boolean;
+  /**
+   * Delivers what has arrived. If there is nothing, waits for up to `timeoutMs` (which may be Infinity) first; also for room
+   * after a `reserve` that returned false, and for the peer's end. May return early with nothing delivered.
+   */
+  wait(timeoutMs: number): void;
+}
+
 /** Accepts connections at one address. */
 export interface Listener {
   /** The address to connect to: as given, with what was chosen at run time (a port of 0) filled in. */
@@ -125,6 +141,11 @@ export interface Transport {
    * UNAVAILABLE when nobody answers, PERMISSION_DENIED when the kernel or a peer check refuses.
    */
   connect(address: string, options: TransportOptions): Promise<Connection>;
+  /**
+   * Connect without the event loop, for synchronous clients, blocking for up to `timeoutMs`. Optional. Rejects as `connect`, by
+   * throwing; UNAVAILABLE, too, when the time is over. `options` has no signal.
+   */
+  connectSync?(address: string, options: TransportOptions, timeoutMs: number): BlockingConnection;
   /**
    * Listen at `address`; `accept` is called once per connection, which it must `start` or `destroy`.
    * Rejects like `connect`, with ALREADY_EXISTS when the address is in use by a live listener.

@@ -4,15 +4,26 @@ import {
   RpcError,
   Server,
   Status,
+  SyncChannel,
   connectOver,
   connectWith,
+  transportOf,
   type Channel,
   type ChannelOptions,
   type ConnectOptions,
   type EndpointOptions,
+  type ServiceDefinition,
+  type SyncChannelOptions,
+  type SyncClient,
+  type TransportOptions,
 } from "@sluice/core";
 import { installPlatform } from "@sluice/core/protobuf";
-import { spawn as spawnConnected, transports, type SpawnOptions as ProcessOptions } from "@sluice/transports";
+import {
+  nativeUnavailable,
+  spawn as spawnConnected,
+  transports,
+  type SpawnOptions as ProcessOptions,
+} from "@sluice/transports";
 import { nodePlatform } from "./platform.js";
 
 export * from "@sluice/core";
@@ -31,6 +42,55 @@ export function createServer(options: EndpointOptions = {}): Server {
  */
 export function connect(address: string, options: ConnectOptions = {}): Promise<Channel> {
   return connectWith(transports, address, options);
+}
+
+/**
+ * Options of synchronous clients, and those of the address's transport; of all transports: `poll: { us }`, for how many
+ * microseconds at most a call polls before it sleeps (0 to 1,000; default 50).
+ */
+export type SyncOptions = SyncChannelOptions & Omit<TransportOptions, "signal">;
+
+/**
+ * A channel whose calls block the thread, for code that cannot be async, over `shm:`, `mmap:`, `unix:`, `tcp:` and (to the
+ * parent that started this process by `spawn`) `pipe:`. It connects when the first call is made, and does not keep the process
+ * alive. Throws INVALID_ARGUMENT for an address or option that cannot be, UNIMPLEMENTED where there are no such channels.
+ */
+export function connectSync(address: string, options: SyncOptions = {}): SyncChannel {
+  const transport = transportOf(transports, address);
+  const { limits, timeoutMs, ...rest } = options;
+  if (transport.connectSync === undefined) {
+    throw new RpcError(
+      Status.UNIMPLEMENTED,
+      nativeUnavailable === ""
+        ? `there are no synchronous clients over ${transport.scheme}:; use shm:, mmap:, unix:, tcp: or pipe:`
+        : `a synchronous client needs @sluice/native: ${nativeUnavailable}`,
+    );
+  }
+  return new SyncChannel(address, (ms) => transport.connectSync!(address, rest, ms), {
+    ...(limits && { limits }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
+  });
+}
+
+/** A synchronous client that closes its own connection. */
+export type ClosableSyncClient<S extends ServiceDefinition> = Omit<{ close(): void }, keyof SyncClient<S>> &
+  SyncClient<S>;
+
+/**
+ * A client of one service whose calls block: see `connectSync`. `close` closes its connection (where the service has a method
+ * of that name, use `connectSync`).
+ *
+ *     const config = createSyncClient(ConfigDefinition, "shm:config");
+ *     const { value } = config.get({ key: "region" }, { timeoutMs: 100 });
+ */
+export function createSyncClient<S extends ServiceDefinition>(
+  definition: S,
+  address: string,
+  options: SyncOptions = {},
+): ClosableSyncClient<S> {
+  const channel = connectSync(address, options);
+  const client: unknown = Object.freeze({ close: () => channel.close(), ...channel.client(definition) });
+  return client as ClosableSyncClient<S>;
 }
 
 /** Options of `spawn`: those of the process, of its pipes (`over`), and of the channel. */

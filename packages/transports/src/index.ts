@@ -16,7 +16,7 @@ import { createUnixTransport } from "./unix/index.js";
 
 export type { Spawn, Spawned, SpawnOptions } from "./pipe/spawn.js";
 export type { AllowPeer } from "./unix/peer.js";
-export { memory };
+export { memory, nativeUnavailable };
 
 if (native === undefined && process.env["SLUICE_DEBUG"] === "1") {
   console.error(`sluice: transports use Node's own modules: ${nativeUnavailable}`);
@@ -36,10 +36,10 @@ export interface PlatformTransports {
 
 function on(platform: Platform, addon?: Native): PlatformTransports {
   return {
-    pipe: createPipeTransport(platform),
+    pipe: createPipeTransport(platform, addon),
     stdio: createStdioTransport(platform),
-    unix: createUnixTransport(platform),
-    tcp: createTcpTransport(platform),
+    unix: createUnixTransport(platform, addon),
+    tcp: createTcpTransport(platform, addon),
     shm: addon ? createShmTransport(addon, platform) : unavailableRings("shm"),
     mmap: addon ? createMmapTransport(addon, platform) : unavailableRings("mmap"),
     spawn: createSpawn(platform),

@@ -1,6 +1,7 @@
 import { dirname, resolve } from "node:path";
 import type { Transport } from "@sluice/core";
 import type { Native } from "@sluice/native";
+import { connectRingSync } from "../blocking/connect.js";
 import { invalidAddress, splitAddress } from "../address.js";
 import type { Platform } from "../platform/index.js";
 import { connectRing, listenRing } from "../ring/endpoint.js";
@@ -17,6 +18,8 @@ export function createMmapTransport(native: Native, platform: Platform): Transpo
     scheme: "mmap",
     connect: async (address, options) =>
       connectRing(native, platform, address, parseMmapAddress(address), options),
+    connectSync: (address, options, timeoutMs) =>
+      connectRingSync(native, address, parseMmapAddress(address), options, timeoutMs),
     async listen(address, accept, options) {
       const target = parseMmapAddress(address);
       // Resolved now: the process may change its working directory.

@@ -90,6 +90,7 @@ export class RingConnection implements Connection, RingHandler {
   /** Whether `reserve` returned false since the last `onWritable`. */
   #blocked = false;
   #error: Error | undefined;
+  #told = false;
 
   /** Takes ownership of `segment`. `open` makes its channel, which must not call its handler before `start`. */
   constructor(
@@ -124,7 +125,7 @@ export class RingConnection implements Connection, RingHandler {
   start(handler: ConnectionHandler): void {
     if (this.#handler !== undefined) throw new Error("start was called twice on one connection");
     this.#handler = handler;
-    if (this.#state === CLOSED) queueMicrotask(() => this.#notifyClosed());
+    if (this.#state === CLOSED) queueMicrotask(() => this.notifyClosed());
     else this.#channel.start();
   }
 
@@ -226,7 +227,7 @@ export class RingConnection implements Connection, RingHandler {
       return;
     }
     this.#end(error);
-    if (this.#handler !== undefined) queueMicrotask(() => this.#notifyClosed());
+    if (this.#handler !== undefined) queueMicrotask(() => this.notifyClosed());
   }
 
   #end(error: Error | undefined): void {
@@ -242,7 +243,15 @@ export class RingConnection implements Connection, RingHandler {
     this.#segment.close();
   }
 
-  #notifyClosed(): void {
+  /** Whether the connection is over. */
+  get ended(): boolean {
+    return this.#state === CLOSED;
+  }
+
+  /** Tells of the end now, if there was one, instead of in a microtask. */
+  notifyClosed(): void {
+    if (this.#state !== CLOSED || this.#told) return;
+    this.#told = true;
     this.#handler?.onClose(this.#error);
   }
 
@@ -274,7 +283,7 @@ export class RingConnection implements Connection, RingHandler {
     }
     if (this.#state === CLOSED) return;
     this.#end(undefined);
-    this.#notifyClosed();
+    this.notifyClosed();
   }
 
   /** Takes what was published before this began, and no more, so that timers and others have their turn. */
@@ -395,6 +404,6 @@ export class RingConnection implements Connection, RingHandler {
   #fail(error: unknown): void {
     if (this.#state === CLOSED) return;
     this.#end(error instanceof Error ? error : new Error(String(error)));
-    this.#notifyClosed();
+    this.notifyClosed();
   }
 }

@@ -82,6 +82,77 @@ function write(channel: ByteChannel, ...parts: Uint8Array[]): void {
   channel.flush();
 }
 
+function cannotConnect(address: string, why: string, options?: ErrorOptions): RpcError {
+  return new RpcError(Status.UNAVAILABLE, `cannot connect to ${address}: ${why}`, options);
+}
+
+/** What the server's message says; undefined as long as more bytes of it are needed. `descriptor` came with them. */
+function openSegment(
+  native: Native,
+  bytes: Uint8Array,
+  descriptor: number | undefined,
+  address: string,
+): { segment: Segment; capacity: number } | undefined {
+  if (bytes.length < MESSAGE_BYTES) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  if (view.getUint32(0, true) !== MAGIC) {
+    throw cannotConnect(address, "who listens there is no server of shared memory (is it one of unix: ?)");
+  }
+  const version = view.getUint32(4, true);
+  if (version !== VERSION) {
+    throw cannotConnect(
+      address,
+      `the server's segments have version ${version}, and this process knows ${VERSION}`,
+    );
+  }
+  const number = view.getUint32(8, true);
+  const size = view.getUint32(12, true);
+  if (number === REFUSAL) {
+    const end = MESSAGE_BYTES + Math.min(size, MAX_REASON_BYTES);
+    if (bytes.length < end) return undefined;
+    const reason = decoder.decode(bytes.subarray(MESSAGE_BYTES, end));
+    throw cannotConnect(address, `the server could not make a segment: ${reason}`);
+  }
+  const kind = KINDS[number - 1];
+  if (kind === undefined)
+    throw cannotConnect(address, `the server sent a segment of an unknown kind (${number})`);
+  const handle = kind === "sysv" ? view.getInt32(16, true) : descriptor;
+  if (handle === undefined) throw cannotConnect(address, "the server sent no descriptor of its segment");
+  try {
+    return { segment: new native.Segment(kind, size, handle), capacity: size };
+  } catch (error) {
+    throw cannotConnect(address, (error as Error).message, { cause: error });
+  }
+}
+
+/** The client's part without the event loop, for up to `timeoutMs`. */
+export function receiveSegmentSync(native: Native, fd: number, address: string, timeoutMs: number): Received {
+  const { blocking } = native;
+  const deadline = performance.now() + timeoutMs;
+  const bytes = new Uint8Array(MESSAGE_BYTES + MAX_REASON_BYTES);
+  const descriptors: number[] = [];
+  let end = 0;
+  try {
+    for (;;) {
+      const count = blocking.receiveDescriptor(fd, bytes, end, undefined, descriptors);
+      if (count === 0)
+        throw cannotConnect(address, "the server closed the connection before it sent a segment");
+      if (count > 0) {
+        end += count;
+        const opened = openSegment(native, bytes.subarray(0, end), descriptors[0], address);
+        if (opened !== undefined) return { ...opened, fd };
+      } else if (!blocking.awaitReady(fd, -1, Math.max(0, deadline - performance.now()), 0)) {
+        throw cannotConnect(address, `the server sent no segment for ${Math.ceil(timeoutMs)} ms`);
+      }
+    }
+  } catch (error) {
+    native.closeFd(fd);
+    throw error;
+  } finally {
+    for (const received of descriptors) native.closeFd(received);
+  }
+}
+
 /** The client's part: waits for the segment on the socket `fd`, which it takes over, and maps it. */
 export function receiveSegment(
   native: Native,
@@ -97,7 +168,7 @@ export function receiveSegment(
       reject(error as Error);
     };
     const unavailable = (why: string, options?: ErrorOptions): RpcError =>
-      new RpcError(Status.UNAVAILABLE, `cannot connect to ${address}: ${why}`, options);
+      cannotConnect(address, why, options);
     const onAbort = (): void => fail(signal!.reason);
     const timer = setTimeout(
       () => fail(unavailable(`the server sent no segment for ${TIMEOUT_MS / 1000} s`)),
@@ -119,7 +190,7 @@ export function receiveSegment(
         all.set(pending);
         pending = all;
         try {
-          const opened = open(all);
+          const opened = openSegment(native, all, descriptors[0], address);
           if (opened === undefined) return bytes;
           end();
           for (const received of descriptors.splice(0)) native.closeFd(received);
@@ -132,36 +203,6 @@ export function receiveSegment(
       onWritable() {},
       onEnd: (): void => fail(unavailable("the server closed the connection before it sent a segment")),
       onError: (error: Error): void => fail(unavailable(error.message, { cause: error })),
-    };
-
-    /** Undefined as long as more bytes are needed. */
-    const open = (bytes: Uint8Array): { segment: Segment; capacity: number } | undefined => {
-      if (bytes.length < MESSAGE_BYTES) return undefined;
-      const view = new DataView(bytes.buffer);
-      if (view.getUint32(0, true) !== MAGIC) {
-        throw unavailable("who listens there is no server of shared memory (is it one of unix: ?)");
-      }
-      const version = view.getUint32(4, true);
-      if (version !== VERSION) {
-        throw unavailable(`the server's segments have version ${version}, and this process knows ${VERSION}`);
-      }
-      const number = view.getUint32(8, true);
-      const size = view.getUint32(12, true);
-      if (number === REFUSAL) {
-        const length = Math.min(size, MAX_REASON_BYTES);
-        if (bytes.length < MESSAGE_BYTES + length) return undefined;
-        const reason = decoder.decode(bytes.subarray(MESSAGE_BYTES, MESSAGE_BYTES + length));
-        throw unavailable(`the server could not make a segment: ${reason}`);
-      }
-      const kind = KINDS[number - 1];
-      if (kind === undefined) throw unavailable(`the server sent a segment of an unknown kind (${number})`);
-      const handle = kind === "sysv" ? view.getInt32(16, true) : descriptors[0];
-      if (handle === undefined) throw unavailable("the server sent no descriptor of its segment");
-      try {
-        return { segment: new native.Segment(kind, size, handle), capacity: size };
-      } catch (error) {
-        throw unavailable((error as Error).message, { cause: error });
-      }
     };
 
     const channel = new native.ByteChannel(fd, fd, handler, { maxDescriptors: 1 });

@@ -1,4 +1,4 @@
-import { lstat, mkdir } from "node:fs/promises";
+import { lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { RpcError, Status } from "@sluice/core";
 import { invalidAddress, splitAddress } from "../address.js";
@@ -36,19 +36,19 @@ function nameDirectory(): string {
 }
 
 /** Makes the directory of names if there is none. */
-export async function makeDirectory(directory: string, address: string): Promise<void> {
+export function makeDirectory(directory: string, address: string): void {
   try {
-    await mkdir(directory, { mode: 0o700 });
+    mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw systemError(error, `make ${directory} for`, address);
   }
 }
 
 /** Refuses a directory of names that somebody else could have made or can write to. Without one, nobody listens there. */
-export async function requireOwnDirectory(directory: string, doing: string, address: string): Promise<void> {
+export function requireOwnDirectory(directory: string, doing: string, address: string): void {
   let stats;
   try {
-    stats = await lstat(directory);
+    stats = lstatSync(directory);
   } catch (error) {
     if (errorCode(error) === "ENOENT") {
       throw new RpcError(

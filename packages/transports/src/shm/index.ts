@@ -1,5 +1,6 @@
 import type { Transport, TransportOptions } from "@sluice/core";
 import type { Native, SegmentKind } from "@sluice/native";
+import { connectRingSync } from "../blocking/connect.js";
 import { invalidOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { connectRing, listenRing } from "../ring/endpoint.js";
@@ -14,21 +15,27 @@ const KINDS: readonly SegmentKind[] = ["memfd", "posix", "sysv"];
  * Options of `connect` and `listen`: `poll: { us }`, for how many microseconds at most this end polls before it sleeps (0 to
  * 1,000; default 50); `allowPeer`, as of `unix:`. Of `listen`: `segment`, what the rings are made in ("memfd" (default),
  * "posix" or "sysv"), and `capacity`, the bytes of each of a connection's two rings (a power of two, default 262,144).
+ * Of synchronous clients: `wait`, on what they sleep, "socket" (default) or "semaphore".
  */
 export function createShmTransport(native: Native, platform: Platform): Transport {
   return {
     scheme: "shm",
     async connect(address, options) {
       const target = parseShmAddress(address);
-      if (target.directory !== undefined) await requireOwnDirectory(target.directory, "connect to", address);
+      if (target.directory !== undefined) requireOwnDirectory(target.directory, "connect to", address);
       return connectRing(native, platform, address, target, options);
+    },
+    connectSync(address, options, timeoutMs) {
+      const target = parseShmAddress(address);
+      if (target.directory !== undefined) requireOwnDirectory(target.directory, "connect to", address);
+      return connectRingSync(native, address, target, options, timeoutMs);
     },
     async listen(address, accept, options) {
       const target = parseShmAddress(address);
       const kind = segmentOption(options);
       if (target.directory !== undefined) {
-        await makeDirectory(target.directory, address);
-        await requireOwnDirectory(target.directory, "listen at", address);
+        makeDirectory(target.directory, address);
+        requireOwnDirectory(target.directory, "listen at", address);
       }
       return listenRing(native, platform, address, target, { kind }, accept, options);
     },

@@ -76,6 +76,7 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   #carried = 0;
   #linger: NodeJS.Timeout | undefined;
   #error: Error | undefined;
+  #told = false;
 
   /**
    * `open` makes the channel, which must not call its handler before `start`; `input` is the slab that the channel reads
@@ -98,7 +99,7 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     if (this.#handler !== undefined) throw new Error("start was called twice on one connection");
     this.#handler = handler;
     if (this.#state === OPEN) this.#channel.start();
-    else if (this.#state === CLOSED) queueMicrotask(() => this.#notifyClosed());
+    else if (this.#state === CLOSED) queueMicrotask(() => this.notifyClosed());
   }
 
   // Sending
@@ -192,13 +193,13 @@ export class StreamConnection implements Connection, ByteChannelHandler {
           )
         : undefined;
     this.#end(error);
-    this.#notifyClosed();
+    this.notifyClosed();
   }
 
   destroy(error?: Error): void {
     if (this.#state === CLOSED) return;
     this.#end(error);
-    if (this.#handler !== undefined) queueMicrotask(() => this.#notifyClosed());
+    if (this.#handler !== undefined) queueMicrotask(() => this.notifyClosed());
   }
 
   #end(error: Error | undefined): void {
@@ -210,7 +211,15 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     if (this.rangeEnd === 0) this.#channel.close();
   }
 
-  #notifyClosed(): void {
+  /** Whether the connection is over. */
+  get ended(): boolean {
+    return this.#state === CLOSED;
+  }
+
+  /** Tells of the end now, if there was one, instead of in a microtask. */
+  notifyClosed(): void {
+    if (this.#state !== CLOSED || this.#told) return;
+    this.#told = true;
     this.#handler?.onClose(this.#error);
   }
 
@@ -295,7 +304,7 @@ export class StreamConnection implements Connection, ByteChannelHandler {
           )
         : undefined;
     this.#end(error);
-    this.#notifyClosed();
+    this.notifyClosed();
   }
 
   onError(error: Error): void {
@@ -305,13 +314,13 @@ export class StreamConnection implements Connection, ByteChannelHandler {
         cause: error,
       }),
     );
-    this.#notifyClosed();
+    this.notifyClosed();
   }
 
   /** The handler threw: its connection ends, unless it had ended it itself before. */
   #fail(error: unknown): void {
     if (this.#state === CLOSED) return;
     this.#end(error instanceof Error ? error : new Error(String(error)));
-    this.#notifyClosed();
+    this.notifyClosed();
   }
 }

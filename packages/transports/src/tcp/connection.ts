@@ -4,8 +4,8 @@ import type { StreamSocket } from "../platform/index.js";
 import { isLoopback } from "./address.js";
 
 /** On one host the kernel resets the connections of a process that dies; a peer elsewhere may vanish without a word. */
-const LOCAL: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "carrier", reconnectable: true };
-const REMOTE: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "keepalive", reconnectable: true };
+export const LOCAL: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "carrier", reconnectable: true };
+export const REMOTE: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "keepalive", reconnectable: true };
 
 export function tcpConnection(socket: StreamSocket, address: string): Connection {
   const { remote } = socket;

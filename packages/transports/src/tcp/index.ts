@@ -1,4 +1,6 @@
 import type { Transport } from "@sluice/core";
+import type { Native } from "@sluice/native";
+import { connectTcpSync } from "../blocking/connect.js";
 import type { Platform } from "../platform/index.js";
 import { connect } from "./connect.js";
 import { listen } from "./listen.js";
@@ -9,10 +11,13 @@ import { listen } from "./listen.js";
  *
  * Options of `listen`: `insecure: true` allows an address that other hosts can reach, which is refused otherwise.
  */
-export function createTcpTransport(platform: Platform): Transport {
+export function createTcpTransport(platform: Platform, addon?: Native): Transport {
   return {
     scheme: "tcp",
     connect: (address, options) => connect(platform, address, options),
     listen: (address, accept, options) => listen(platform, address, accept, options),
+    ...(addon && {
+      connectSync: (address, options, timeoutMs) => connectTcpSync(addon, address, options, timeoutMs),
+    }),
   };
 }

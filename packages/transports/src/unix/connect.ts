@@ -25,12 +25,7 @@ export async function connectSocket(
     socket = await platform.sockets.connect({ path: target.path }, signal);
   } catch (error) {
     signal?.throwIfAborted();
-    if (errorCode(error) === "ENOENT") {
-      throw new RpcError(Status.UNAVAILABLE, `cannot connect to ${address}: no socket is there (ENOENT)`, {
-        cause: error,
-      });
-    }
-    throw systemError(error, "connect to", address);
+    throw connectError(error, address);
   }
   const peer = socketPeer(socket, address);
   let refused;
@@ -45,4 +40,12 @@ export async function connectSocket(
     throw refused;
   }
   return { socket, peer };
+}
+
+/** The error to tell when connecting to the socket of `address` failed with `error`. */
+export function connectError(error: unknown, address: string): RpcError {
+  if (errorCode(error) !== "ENOENT") return systemError(error, "connect to", address);
+  return new RpcError(Status.UNAVAILABLE, `cannot connect to ${address}: no socket is there (ENOENT)`, {
+    cause: error,
+  });
 }

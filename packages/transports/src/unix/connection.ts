@@ -2,7 +2,7 @@ import type { Connection, Peer, Traits } from "@sluice/core";
 import { MAX_FRAME_BYTES, StreamConnection } from "../stream/connection.js";
 import type { StreamSocket } from "../platform/index.js";
 
-const TRAITS: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "carrier", reconnectable: true };
+export const TRAITS: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "carrier", reconnectable: true };
 
 export function unixConnection(socket: StreamSocket, peer: Peer): Connection {
   return new StreamConnection((handler) => socket.open(handler), socket.input, TRAITS, peer);

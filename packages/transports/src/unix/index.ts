@@ -1,4 +1,6 @@
 import type { Transport } from "@sluice/core";
+import type { Native } from "@sluice/native";
+import { connectUnixSync } from "../blocking/connect.js";
 import type { Platform } from "../platform/index.js";
 import { parseUnixAddress } from "./address.js";
 import { connectSocket } from "./connect.js";
@@ -12,7 +14,7 @@ import { listenSocket } from "./listen.js";
  * (default), "any", or a function of the `Peer`. A socket file has mode 0600, or 0666 where `allowPeer` is not "same-user".
  * What a dead server left at the path is taken over, under a lock on `PATH.lock`, which is removed again.
  */
-export function createUnixTransport(platform: Platform): Transport {
+export function createUnixTransport(platform: Platform, addon?: Native): Transport {
   return {
     scheme: "unix",
     async connect(address, options) {
@@ -27,5 +29,8 @@ export function createUnixTransport(platform: Platform): Transport {
         (socket, peer) => accept(unixConnection(socket, peer)),
         options,
       ),
+    ...(addon && {
+      connectSync: (address, options, timeoutMs) => connectUnixSync(addon, address, options, timeoutMs),
+    }),
   };
 }

@@ -1,0 +1,283 @@
+/** Calls that block, for code that cannot be async. */
+import { deadlineError, expiryOf, NO_OPTIONS, SyncCall, type CallOptions } from "./client-call.js";
+import type { Clock, Timer } from "./clock.js";
+import type { MessageCodec, MethodDefinition, ServiceDefinition } from "./definition.js";
+import { RpcError } from "./error.js";
+import { completeLimits, type Limits } from "./limits.js";
+import { methodsOf, type MethodInfo } from "./method.js";
+import { Session, type Acceptor, type SessionOwner } from "./session.js";
+import { RefusedCall } from "./server-call.js";
+import { Status } from "./status.js";
+import { TimerWheel } from "./timer-wheel.js";
+import type { BlockingConnection } from "./transport.js";
+
+/** Options of one blocking call. There is no signal: nothing can abort while the thread is blocked. */
+export type SyncCallOptions = Omit<CallOptions, "signal" | "waitForReady">;
+
+/** Options of a synchronous channel, beside those of its address's transport. */
+export interface SyncChannelOptions {
+  /** What this end allows the other. */
+  readonly limits?: Partial<Limits>;
+  /**
+   * How long a call may take that has neither `timeoutMs` nor `deadline` of its own, in milliseconds. Default 30,000;
+   * Infinity for calls that may block for ever.
+   */
+  readonly timeoutMs?: number;
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+
+/** How long `close` waits for the peer to have taken what was sent. */
+const CLOSE_MS = 1000;
+
+type SyncMethod<M extends MethodDefinition> = M extends {
+  readonly requestType: MessageCodec<infer Request>;
+  readonly responseType: MessageCodec<infer Response>;
+}
+  ? M extends { readonly responseStream: true }
+    ? (request: Request, options?: SyncCallOptions) => IterableIterator<Response>
+    : (request: Request, options?: SyncCallOptions) => Response
+  : never;
+
+/**
+ * The typed client of a service whose calls block: a function for each method that takes one request. What it returns is the
+ * response, or an iterator of them, each `next` of which blocks.
+ */
+export type SyncClient<S extends ServiceDefinition> = {
+  readonly [
+    K in keyof S["methods"] as S["methods"][K] extends { readonly requestStream: true } ? never : K
+  ]: SyncMethod<S["methods"][K]>;
+};
+
+/** Timers that fire only while somebody waits. */
+class WaitingClock implements Clock {
+  readonly #timers = new Set<{ readonly at: number; readonly callback: () => void }>();
+
+  now(): number {
+    return performance.now();
+  }
+
+  setTimer(callback: () => void, delayMs: number): Timer {
+    const timer = { at: this.now() + delayMs, callback };
+    this.#timers.add(timer);
+    // Waiting keeps the process busy by itself, and nothing else does.
+    return { cancel: () => void this.#timers.delete(timer), ref() {}, unref() {} };
+  }
+
+  /** How long until the next timer is due; Infinity if there is none. */
+  get untilNextMs(): number {
+    let next = Infinity;
+    for (const { at } of this.#timers) next = Math.min(next, at);
+    return Math.max(0, next - this.now());
+  }
+
+  fireDue(): void {
+    if (this.#timers.size === 0) return;
+    const now = this.now();
+    for (const timer of [...this.#timers]) {
+      if (timer.at <= now && this.#timers.delete(timer)) timer.callback();
+    }
+  }
+}
+
+/** Serves nothing: what the peer calls on a synchronous channel is unimplemented. */
+const NOTHING: Acceptor = {
+  find: () => undefined,
+  accept: (session) => new RefusedCall(session, Status.UNIMPLEMENTED, "a synchronous client serves no calls"),
+};
+
+/**
+ * Makes blocking calls to one peer, over one connection at a time, made when it is first needed and again after it is lost.
+ * While a call blocks, nothing else in this thread runs, and between calls nobody reads what the peer sends.
+ */
+export class SyncChannel implements SessionOwner {
+  readonly #address: string;
+  readonly #dial: (timeoutMs: number) => BlockingConnection;
+  readonly #limits: Limits;
+  readonly #timeoutMs: number;
+  readonly #clock = new WaitingClock();
+  readonly #wheel = new TimerWheel(this.#clock);
+  #session: Session | undefined;
+  #connection: BlockingConnection | undefined;
+  #closed = false;
+  /** What ended the last session. */
+  #error: Error | undefined;
+  /** A call is being begun or waited for: nothing else may be. */
+  #busy = false;
+
+  /** `dial` makes a connection, blocking for up to so many milliseconds. Nothing is dialled before the first call. */
+  constructor(address: string, dial: (timeoutMs: number) => BlockingConnection, options: SyncChannelOptions) {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
+      throw new RpcError(
+        Status.INVALID_ARGUMENT,
+        `timeoutMs is ${String(timeoutMs)}; give milliseconds above 0, or Infinity`,
+      );
+    }
+    this.#address = address;
+    this.#dial = dial;
+    this.#limits = completeLimits(options.limits);
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** The client of a service. Throws INVALID_ARGUMENT for what is no generated Definition. */
+  client<S extends ServiceDefinition>(definition: S): SyncClient<S> {
+    const client: Record<string, unknown> = {};
+    for (const [name, method] of methodsOf(definition)) {
+      if (method.definition.requestStream) continue;
+      client[name] = method.definition.responseStream
+        ? (request: unknown, options?: SyncCallOptions) => this.#stream(method, request, options)
+        : (request: unknown, options?: SyncCallOptions) => this.#unary(method, request, options);
+    }
+    return Object.freeze(client) as SyncClient<S>;
+  }
+
+  /** Close the connection; iterators that have not ended fail with CANCELLED. Idempotent. */
+  close(): void {
+    if (this.#busy) throw busyError();
+    this.#closed = true;
+    const session = this.#session;
+    if (session === undefined || session.closed) return;
+    this.#exclusively(() => {
+      session.drain("the client is closed");
+      const until = this.#clock.now() + CLOSE_MS;
+      while (!this.#connection!.ended && session.localStreams === 0 && this.#clock.now() < until) {
+        this.#wait(until - this.#clock.now());
+      }
+      session.destroy(new RpcError(Status.CANCELLED, "the synchronous client was closed"));
+    });
+  }
+
+  #unary(method: MethodInfo, request: unknown, options: SyncCallOptions = NO_OPTIONS): unknown {
+    return this.#exclusively(() => {
+      const call = this.#begin(method, request, options);
+      while (!call.ended) this.#wait(Infinity);
+      if (call.error !== undefined) throw call.error;
+      if (call.received === 1) return call.take();
+      throw new RpcError(Status.INTERNAL, `the peer sent ${call.received} responses instead of one`, {
+        mayHaveRun: true,
+      });
+    });
+  }
+
+  *#stream(method: MethodInfo, request: unknown, options: SyncCallOptions = NO_OPTIONS): Generator<unknown> {
+    const call = this.#exclusively(() => this.#begin(method, request, options));
+    const next = (): boolean => {
+      while (!call.available && !call.ended) this.#wait(Infinity);
+      return call.available;
+    };
+    try {
+      while (this.#exclusively(next)) yield call.take();
+      if (call.error !== undefined) throw call.error;
+    } finally {
+      if (!call.ended) {
+        call.abandon();
+        call.session.connection.flush();
+      }
+    }
+  }
+
+  #begin(method: MethodInfo, request: unknown, options: SyncCallOptions): SyncCall {
+    const bounded =
+      options.timeoutMs === undefined && options.deadline === undefined
+        ? { ...options, timeoutMs: this.#timeoutMs }
+        : options;
+    const call = new SyncCall(this.#ready(bounded), method);
+    call.begin(request, undefined, bounded);
+    return call;
+  }
+
+  /** A session that takes calls. Throws UNAVAILABLE if none can be had, or DEADLINE_EXCEEDED. */
+  #ready(options: CallOptions): Session {
+    if (this.#closed) {
+      throw new RpcError(Status.FAILED_PRECONDITION, "the synchronous client has been closed; make another");
+    }
+    // What has come between the calls may be the end of the connection, or the news that the peer wants none.
+    if (this.#session?.ready === true) this.#wait(0);
+    if (this.#session?.ready === true) return this.#session;
+
+    const now = this.#clock.now();
+    const expireAt = expiryOf(options, now) ?? Infinity;
+    if (this.#connection !== undefined && !this.#connection.traits.reconnectable) {
+      throw new RpcError(
+        Status.UNAVAILABLE,
+        `the connection by ${this.#address} is gone, and cannot be made again`,
+        {
+          cause: this.#error,
+          mayHaveRun: false,
+        },
+      );
+    }
+    if (expireAt <= now) throw deadlineError(false);
+    // Calls that are still being iterated on a connection that drains go no further.
+    this.#session?.destroy(
+      new RpcError(Status.UNAVAILABLE, "the connection was replaced: the peer is closing it"),
+    );
+    let connection: BlockingConnection;
+    try {
+      connection = this.#dial(Math.min(expireAt - now, this.#limits.handshakeTimeoutMs));
+    } catch (error) {
+      if (this.#clock.now() >= expireAt) throw deadlineError(false);
+      throw error;
+    }
+    const session = new Session({
+      connection,
+      connecting: connection.connecting,
+      limits: this.#limits,
+      clock: this.#clock,
+      wheel: this.#wheel,
+      acceptor: NOTHING,
+      owner: this,
+      keepalive: undefined,
+      answersPing: false,
+    });
+    this.#connection = connection;
+    this.#session = session;
+    this.#error = undefined;
+    session.start();
+    while (!session.ready && !session.closed) {
+      if (this.#clock.now() >= expireAt) {
+        session.destroy(new RpcError(Status.CANCELLED, "the call that made this connection ended first"));
+        throw deadlineError(false);
+      }
+      this.#wait(expireAt - this.#clock.now());
+    }
+    if (session.ready) return session;
+    const cause = this.#error as Error | undefined;
+    throw new RpcError(
+      cause instanceof RpcError ? cause.code : Status.UNAVAILABLE,
+      cause?.message ?? `the peer at ${this.#address} closed the connection at once`,
+      { cause, mayHaveRun: false },
+    );
+  }
+
+  /** Lets the connection work, after up to `timeoutMs` in which there is nothing to do, and deadlines pass. */
+  #wait(timeoutMs: number): void {
+    this.#connection!.wait(Math.min(timeoutMs, this.#clock.untilNextMs));
+    this.#clock.fireDue();
+  }
+
+  #exclusively<T>(body: () => T): T {
+    if (this.#busy) throw busyError();
+    this.#busy = true;
+    try {
+      return body();
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** For its session. */
+  onReady(): void {}
+  onDraining(): void {}
+  onClosed(session: Session, error: Error | undefined): void {
+    if (session === this.#session) this.#error = error;
+  }
+}
+
+function busyError(): RpcError {
+  return new RpcError(
+    Status.FAILED_PRECONDITION,
+    "a synchronous client was used while it was at work: by a getter of a request, or by a callback of its own call",
+  );
+}

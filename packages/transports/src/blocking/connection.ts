@@ -1,0 +1,91 @@
+import type { BlockingConnection, Peer, Traits } from "@sluice/core";
+import type { Native, RingWaiter, Segment } from "@sluice/native";
+import { RingConnection } from "../ring/connection.js";
+import { StreamConnection } from "../stream/connection.js";
+import { BlockingByteChannel } from "./byte-channel.js";
+
+/** What is read at a time, and the largest frame: a synchronous client has a buffer of its own. */
+const INPUT_BYTES = 128 * 1024;
+
+/** Frames over descriptors that its user waits on. */
+export class BlockingStreamConnection extends StreamConnection implements BlockingConnection {
+  readonly connecting: boolean;
+  readonly #channel: BlockingByteChannel;
+
+  /** Takes the descriptors over (one number twice for a socket) and makes them non-blocking. */
+  constructor(
+    native: Native,
+    readFd: number,
+    writeFd: number,
+    pollUs: number,
+    connecting: boolean,
+    traits: Traits,
+    peer: Peer,
+  ) {
+    const input = new Uint8Array(INPUT_BYTES);
+    let channel: BlockingByteChannel;
+    native.setNonBlocking(readFd, true);
+    native.setNonBlocking(writeFd, true);
+    super(
+      (handler) => (channel = new BlockingByteChannel(native, readFd, writeFd, input, pollUs, handler)),
+      input,
+      traits,
+      peer,
+    );
+    this.#channel = channel!;
+    this.connecting = connecting;
+  }
+
+  wait(timeoutMs: number): void {
+    if (!this.ended) this.#channel.wait(timeoutMs);
+    this.notifyClosed();
+  }
+}
+
+/** Frames in rings that its user waits on, as the connecting side. */
+export class BlockingRingConnection extends RingConnection implements BlockingConnection {
+  readonly connecting = true;
+  readonly #waiter: RingWaiter;
+
+  /** Takes ownership of the segment and of `fd`, its control socket. */
+  constructor(
+    native: Native,
+    segment: Segment,
+    capacity: number,
+    fd: number,
+    onSemaphore: boolean,
+    pollUs: number,
+    peer: Peer,
+  ) {
+    const waiter = new native.RingWaiter(fd, segment, 1, onSemaphore, pollUs);
+    super(
+      segment,
+      capacity,
+      1,
+      () => ({
+        words: waiter.words,
+        ring: (how) => waiter.ring(how),
+        close: () => waiter.close(),
+        // What the event loop would need.
+        start() {},
+        watch() {},
+        ref() {},
+        unref() {},
+      }),
+      peer,
+    );
+    this.#waiter = waiter;
+  }
+
+  wait(timeoutMs: number): void {
+    if (!this.ended) {
+      const woken = this.#waiter.wait(timeoutMs);
+      if (woken > 0) this.onWake();
+      else if (woken < 0) {
+        this.#waiter.close();
+        this.onEnd();
+      }
+    }
+    this.notifyClosed();
+  }
+}
