@@ -126,8 +126,8 @@ class RingEndpoint {
         known_head_(start) {}
 
   // Where to write a frame of `frame_bytes` in all, 12 to the capacity; its length is written by Commit. The memory is
-  // shared: the peer may change it at any time, so do not read there. Null when there is no room: then Ready and Wait
-  // wait for this much room, until a Reserve succeeds.
+  // shared: the peer may change it at any time, so do not read there. Null when there is no room: then this much is
+  // waited for, until a Reserve succeeds.
   uint8_t* Reserve(uint32_t frame_bytes) {
     if (frame_bytes < kFrameHeaderBytes || frame_bytes > capacity_) {
       throw ArgumentError("a frame of " + std::to_string(frame_bytes) + " bytes does not fit a ring of " +
@@ -174,12 +174,21 @@ class RingEndpoint {
     return {frame_.get(), bytes};
   }
 
-  // Whether Take would return a frame, or Reserve would succeed that did not.
-  bool Ready() const { return ReadHead() != taken_ || (waiting_ != 0 && Room(ReadTail()) >= waiting_); }
+  // Whether Take would return a frame.
+  bool Readable() const { return ReadHead() != taken_; }
 
-  // Sleeps until Ready(), the deadline or the peer's end. What the peer has sent before its end comes first.
+  // Whether Reserve, which had no room, would have it now.
+  bool Writable() const { return waiting_ != 0 && Room(ReadTail()) >= waiting_; }
+
+  // Sleeps until Readable() or Writable(), the deadline or the peer's end. What the peer has sent before its end comes
+  // first.
   Woken Wait(Sleeping how, const Deadline& deadline = {}) {
-    return Sleep(self_, how, doorbell_, deadline, [this] { return Ready(); });
+    return Sleep(self_, how, doorbell_, deadline, [this] { return Readable() || Writable(); });
+  }
+
+  // The same until Writable(). Both ends must not do this at once: they could wait for each other.
+  Woken WaitForRoom(Sleeping how, const Deadline& deadline = {}) {
+    return Sleep(self_, how, doorbell_, deadline, [this] { return Writable(); });
   }
 
  private:

@@ -110,7 +110,7 @@ static void SendAndReceive(RingEndpoint& endpoint, Sleeping how, uint32_t send_s
       if (sent < count) next = MakeFrame(send_seed, ++sent, capacity);
       continue;
     }
-    if (!progress && !endpoint.Ready()) {
+    if (!progress) {
       if (sent < count && endpoint.Reserve(static_cast<uint32_t>(next.size())) != nullptr) continue;
       MustWake(endpoint, how);
     }
@@ -132,7 +132,7 @@ static void PingPong(Sleeping server, Sleeping client, uint32_t rounds, uint32_t
     for (uint32_t round = 0; round < rounds; ++round) {
       if (begins) CHECK(Send(endpoint, MakeFrame(seed, round, 100)));
       // Between polling not at all and long enough to be served without sleeping.
-      for (uint32_t polls = random() % 4 == 0 ? random() % 2000 : 0; polls > 0 && !endpoint.Ready(); --polls) continue;
+      for (uint32_t polls = random() % 4 == 0 ? random() % 2000 : 0; polls > 0 && !endpoint.Readable(); --polls) continue;
       Frame frame;
       while ((frame = Taken(endpoint)).empty()) MustWake(endpoint, how);
       CHECK(frame == MakeFrame(seed, round, 100));
@@ -178,14 +178,15 @@ TEST("A full ring asks for room, and is told when there is enough") {
   char byte;
   CHECK_EQUAL(Taken(*pair.client).size(), 1024u);
   CHECK_EQUAL(recv(pair.sockets.first.get(), &byte, 1, MSG_DONTWAIT), -1);  // 1024 bytes are not enough
-  CHECK(!server.Ready());
+  CHECK(!server.Writable());
   CHECK_EQUAL(Taken(*pair.client).size(), 1024u);
   CHECK_EQUAL(recv(pair.sockets.first.get(), &byte, 1, MSG_DONTWAIT), 1);
   CHECK_EQUAL(words.sleeping, 0u);
-  CHECK(server.Ready());
+  CHECK(server.Writable());
+  CHECK(server.WaitForRoom(kAsleepOnSocket, Soon()) == Woken::kReady);
   CHECK(server.Reserve(2000) != nullptr);
   CHECK_EQUAL(words.waiting, 0u);
-  CHECK(!server.Ready());
+  CHECK(!server.Writable());
   // One frame can be as large as the ring.
   while (!Taken(*pair.client).empty()) continue;
   CHECK(server.Reserve(4096) != nullptr);
@@ -212,7 +213,7 @@ TEST("What comes right after the last look before sleep ends it") {
     const auto sleep = [&](Pair& pair, RingEndpoint& endpoint, const std::function<void()>& meanwhile) {
       bool first = true;
       return Sleep(pair.words(RingEndpoint::kServer), how, pair.sockets.first.get(), Soon(), [&] {
-        const bool ready = endpoint.Ready();
+        const bool ready = endpoint.Readable() || endpoint.Writable();
         if (std::exchange(first, false)) meanwhile();
         return ready;
       });

@@ -1,0 +1,302 @@
+// The two ends of each kind of connection between two processes. An end has
+//   size_t Send(bytes)    takes as many of them as there is room for, without blocking: perhaps none
+//   span Receive()        what has arrived, valid until the next call; empty when nothing has
+//   void Wait(sending)    blocks until Receive has something or, if `sending`, there is room for Send
+//   void WaitForRoom()    blocks until there is room for Send, and leaves what Receive has returned as it is
+//   kMessages             whether each Send is a message of its own, of at most max_message() bytes
+// and throws PeerGone when the other process has gone.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "../src/os/descriptor.h"
+#include "../src/os/ring.h"
+#include "../src/os/segment.h"
+#include "../src/os/socket.h"
+
+namespace sluice::bench {
+
+using Bytes = std::span<const uint8_t>;
+
+struct PeerGone : std::runtime_error {
+  PeerGone() : std::runtime_error("the other process has gone") {}
+};
+
+inline constexpr size_t kBufferBytes = 1 << 20;
+
+inline void AwaitEvents(int fd, short events) {
+  pollfd item{fd, events, 0};
+  os::Check(os::Uninterrupted([&] { return poll(&item, 1, -1); }), "poll");
+}
+
+// A pipe pair or a stream socket: bytes, read by blocking, since that takes one system call where asking first takes two.
+class StreamLink {
+ public:
+  static constexpr bool kMessages = false;
+
+  StreamLink(os::UniqueFd in, os::UniqueFd out) : in_(std::move(in)), out_(std::move(out)) {
+    // Of a pipe each end has flags of its own; of a socket both directions share them, and MSG_DONTWAIT does it.
+    if (out_) os::SetNonBlocking(out_.get(), true);
+  }
+  explicit StreamLink(os::UniqueFd socket) : StreamLink(std::move(socket), {}) {}
+
+  size_t max_message() const { return SIZE_MAX; }
+
+  size_t Send(Bytes bytes) {
+    const ssize_t count = os::Uninterrupted([&] {
+      return out_ ? write(out_.get(), bytes.data(), bytes.size())
+                  : send(in_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    });
+    if (count >= 0) return static_cast<size_t>(count);
+    if (errno == EAGAIN) return 0;
+    throw os::SystemError(errno, "send");
+  }
+
+  Bytes Receive() { return {buffer_.get(), std::exchange(received_, 0)}; }
+
+  void Wait(bool sending) {
+    if (sending) {
+      pollfd items[] = {{in_.get(), POLLIN, 0}, {out_ ? out_.get() : in_.get(), POLLOUT, 0}};
+      os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
+      if (items[0].revents == 0) return;
+    }
+    const ssize_t count = os::Uninterrupted([&] { return read(in_.get(), buffer_.get(), kBufferBytes); });
+    if (count == 0) throw PeerGone();
+    received_ = static_cast<size_t>(os::Check(static_cast<int>(count), "read"));
+  }
+
+  void WaitForRoom() { AwaitEvents(out_ ? out_.get() : in_.get(), POLLOUT); }
+
+ private:
+  os::UniqueFd in_, out_;
+  std::unique_ptr<uint8_t[]> buffer_{new uint8_t[kBufferBytes]};
+  size_t received_ = 0;
+};
+
+// Connected UDP sockets. Datagrams would be lost where the receive buffer is too small, so it has to hold the window.
+class DatagramLink {
+ public:
+  static constexpr bool kMessages = true;
+
+  explicit DatagramLink(os::UniqueFd socket) : socket_(std::move(socket)) {}
+
+  size_t max_message() const { return 65507; }
+
+  size_t Send(Bytes bytes) {
+    const ssize_t count =
+        os::Uninterrupted([&] { return send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT); });
+    if (count == -1 && errno == EAGAIN) return 0;
+    return static_cast<size_t>(os::Check(static_cast<int>(count), "send"));
+  }
+
+  Bytes Receive() {
+    if (received_ == 0) Read(MSG_DONTWAIT);
+    return {buffer_.get(), std::exchange(received_, 0)};
+  }
+
+  void Wait(bool sending) {
+    if (!sending) return Read(0);
+    AwaitEvents(socket_.get(), POLLIN | POLLOUT);
+  }
+
+  void WaitForRoom() { AwaitEvents(socket_.get(), POLLOUT); }
+
+ private:
+  void Read(int flags) {
+    const ssize_t count = os::Uninterrupted([&] { return recv(socket_.get(), buffer_.get(), kBufferBytes, flags); });
+    if (count == -1 && errno == EAGAIN && flags != 0) return;
+    if (count == -1 && errno == EAGAIN) throw std::runtime_error("a datagram was lost: use fewer in flight");
+    if (count == -1 && errno == ECONNREFUSED) throw PeerGone();
+    received_ = static_cast<size_t>(os::Check(static_cast<int>(count), "recv"));
+  }
+
+  os::UniqueFd socket_;
+  std::unique_ptr<uint8_t[]> buffer_{new uint8_t[kBufferBytes]};
+  size_t received_ = 0;
+};
+
+// The rings of a segment that was mapped before the fork.
+template <bool kPolled>
+class RingLink {
+ public:
+  static constexpr bool kMessages = true;
+
+  RingLink(const os::Segment& segment, os::RingEndpoint::Side side, os::UniqueFd doorbell)
+      : doorbell_(std::move(doorbell)),
+        ring_(segment, side, doorbell_.get()),
+        max_message_(segment.capacity() / 4 - os::kFrameHeaderBytes) {}
+
+  // As the TypeScript transport, which goes in fragments above a quarter of the ring.
+  size_t max_message() const { return max_message_; }
+
+  size_t Send(Bytes bytes) {
+    const uint32_t frame = os::kFrameHeaderBytes + static_cast<uint32_t>(bytes.size());
+    uint8_t* const place = ring_.Reserve(frame);
+    if (place == nullptr) return 0;
+    memset(place + 4, 0, os::kFrameHeaderBytes - 4);
+    memcpy(place + os::kFrameHeaderBytes, bytes.data(), bytes.size());
+    ring_.Commit(frame);
+    return bytes.size();
+  }
+
+  Bytes Receive() {
+    const Bytes frame = ring_.Take();
+    return frame.empty() ? frame : frame.subspan(os::kFrameHeaderBytes);
+  }
+
+  // For room the ring waits from the Send that had none.
+  void Wait(bool) {
+    if (kPolled) return Poll([this] { return ring_.Readable() || ring_.Writable(); });
+    if (ring_.Wait(os::kAsleepOnSocket) == os::Woken::kPeerGone) throw PeerGone();
+  }
+
+  void WaitForRoom() {
+    if (kPolled) return Poll([this] { return ring_.Writable(); });
+    if (ring_.WaitForRoom(os::kAsleepOnSocket) == os::Woken::kPeerGone) throw PeerGone();
+  }
+
+ private:
+  template <class Ready>
+  void Poll(Ready ready) {
+    for (uint32_t looks = 1; !ready(); ++looks) {
+      // In case the other process is on this CPU.
+      if (looks % 1024 == 0) sched_yield();
+      if (looks % (1 << 20) == 0) CheckPeer();
+    }
+  }
+
+  void CheckPeer() {
+    pollfd item{doorbell_.get(), POLLRDHUP, 0};
+    if (os::Check(os::Uninterrupted([&] { return poll(&item, 1, 0); }), "poll") != 0) throw PeerGone();
+  }
+
+  os::UniqueFd doorbell_;
+  os::RingEndpoint ring_;
+  size_t max_message_;
+};
+
+// What is copied when a message goes through shared memory and back, and nothing else: into the one ring, out of it, into
+// the other, out of it; by one thread.
+class CopyLink {
+ public:
+  static constexpr bool kMessages = true;
+
+  explicit CopyLink(size_t capacity) : capacity_(capacity), memory_(4 * capacity) {}
+
+  size_t max_message() const { return capacity_ / 4; }
+
+  size_t Send(Bytes bytes) {
+    if (received_ != 0) return 0;
+    const uint8_t* from = bytes.data();
+    for (size_t copy = 0; copy < 4; ++copy) {
+      uint8_t* const to = memory_.data() + copy * capacity_ + at_;
+      memcpy(to, from, bytes.size());
+      asm volatile("" : : "r"(to) : "memory");  // or the compiler would leave out the copies that nobody reads
+      from = to;
+    }
+    received_ = bytes.size();
+    last_ = from;
+    at_ = (at_ + ((bytes.size() + 7) & ~size_t{7})) % (capacity_ - max_message());
+    return bytes.size();
+  }
+
+  Bytes Receive() { return {last_, std::exchange(received_, 0)}; }
+  void Wait(bool) {}
+  void WaitForRoom() {}
+
+ private:
+  size_t capacity_;
+  std::vector<uint8_t> memory_;
+  size_t at_ = 0;
+  size_t received_ = 0;
+  const uint8_t* last_ = nullptr;
+};
+
+inline std::pair<StreamLink, StreamLink> PipeLinks() {
+  auto [request_out, request_in] = os::Pipe();
+  auto [answer_out, answer_in] = os::Pipe();
+  return {StreamLink(std::move(answer_out), std::move(request_in)),
+          StreamLink(std::move(request_out), std::move(answer_in))};
+}
+
+inline std::pair<os::UniqueFd, os::UniqueFd> Fifo(const std::filesystem::path& path) {
+  os::Check(mkfifo(path.c_str(), 0600), "mkfifo", path.string());
+  // For reading first, not blocking: otherwise each open would wait for the other.
+  os::UniqueFd reading(os::Check(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC), "open", path.string()));
+  os::UniqueFd writing(os::Check(open(path.c_str(), O_WRONLY | O_CLOEXEC), "open", path.string()));
+  os::SetNonBlocking(reading.get(), false);
+  return {std::move(reading), std::move(writing)};
+}
+
+inline std::pair<StreamLink, StreamLink> FifoLinks() {
+  std::string directory = (std::filesystem::temp_directory_path() / "sluice-XXXXXX").string();
+  if (mkdtemp(directory.data()) == nullptr) throw os::SystemError(errno, "mkdtemp", directory);
+  const std::filesystem::path path(directory);
+  const std::unique_ptr<const std::filesystem::path, void (*)(const std::filesystem::path*)> owner(
+      &path, [](const std::filesystem::path* made) { std::filesystem::remove_all(*made); });
+  auto [request_out, request_in] = Fifo(path / "request");
+  auto [answer_out, answer_in] = Fifo(path / "answer");
+  return {StreamLink(std::move(answer_out), std::move(request_in)),
+          StreamLink(std::move(request_out), std::move(answer_in))};
+}
+
+inline std::pair<StreamLink, StreamLink> UnixLinks() {
+  auto [near, far] = os::SocketPair();
+  return {StreamLink(std::move(near)), StreamLink(std::move(far))};
+}
+
+inline std::pair<StreamLink, StreamLink> TcpLinks() {
+  const os::UniqueFd listener = os::Listen(os::Address::Ip("127.0.0.1", 0));
+  const os::Address address = os::Address::Local(listener.get());
+  os::UniqueFd near = os::StreamSocket(AF_INET);
+  os::SetNonBlocking(near.get(), false);
+  os::SetNonBlocking(listener.get(), false);
+  os::Connect(near.get(), address);
+  os::Address peer;
+  os::UniqueFd far = os::Accept(listener.get(), peer);
+  for (const os::UniqueFd* end : {&near, &far}) {
+    os::SetNonBlocking(end->get(), false);
+    os::SetOption(end->get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  }
+  return {StreamLink(std::move(near)), StreamLink(std::move(far))};
+}
+
+inline std::pair<DatagramLink, DatagramLink> UdpLinks(size_t bytes, size_t in_flight) {
+  // What the kernel counts for a datagram is its memory, up to twice its length, and 768 bytes at least (skbuff.h).
+  const size_t window = in_flight * (2 * bytes + 1024);
+  os::UniqueFd ends[2];
+  for (os::UniqueFd& end : ends) {
+    end = os::UniqueFd(os::Check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+    const int granted = os::SetBuffer(end.get(), SO_RCVBUF, static_cast<int>(std::min<size_t>(window, INT32_MAX)));
+    if (static_cast<size_t>(granted) < window) {
+      throw os::ArgumentError("udp: " + std::to_string(in_flight) + " datagrams of " + std::to_string(bytes) +
+                              " bytes do not fit the receive buffer: use fewer, or raise sysctl net.core.rmem_max");
+    }
+    const timeval patience{5, 0};
+    os::Check(setsockopt(end.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), "setsockopt");
+    const os::Address any = os::Address::Ip("127.0.0.1", 0);
+    os::Check(bind(end.get(), any.data(), any.length()), "bind");
+  }
+  for (int end = 0; end < 2; ++end) {
+    const os::Address peer = os::Address::Local(ends[1 - end].get());
+    os::Check(connect(ends[end].get(), peer.data(), peer.length()), "connect");
+  }
+  return {DatagramLink(std::move(ends[0])), DatagramLink(std::move(ends[1]))};
+}
+
+}  // namespace sluice::bench
