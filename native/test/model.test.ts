@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { expect } from "chai";
 
 /** What `model/check.mjs` exports; it is not compiled, since it is also run by hand. */
@@ -42,4 +43,25 @@ describe("The model of the ring", function () {
       expect((await search({ ...first!, mutation })).errors).to.be.above(0);
     });
   }
+});
+
+describe("The sync points of the ring", () => {
+  const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8");
+  const numbers = (text: string) => {
+    const points = text.matchAll(/SYNC POINT (\d)(?: and (\d))?/g);
+    return new Set([...points].flatMap((point) => point.slice(1).filter((digit) => digit !== undefined)));
+  };
+
+  it("are steps of the model, and explained", () => {
+    const sources = numbers(read("native/src/os/ring.h") + read("native/src/os/semaphore.h"));
+    const explained = [...read("docs/shared-memory.md").matchAll(/^\| (\d) /gm)].map((row) => row[1]);
+    expect([...sources].sort()).to.deep.equal(["1", "2", "3", "4", "5", "6"]);
+    expect([...numbers(read("native/model/ring.pml"))]).to.include.members([...sources]);
+    expect(explained).to.include.members([...sources, ...numbers(read("native/src/os/fault_guard.h"))]);
+  });
+
+  it("break in the model in the ways that the document names", () => {
+    const document = read("docs/shared-memory.md");
+    for (const mutation of Object.values(mutations)) expect(document).to.include(`\`${mutation}\``);
+  });
 });

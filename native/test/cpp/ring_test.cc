@@ -83,7 +83,16 @@ static void Together(const std::function<void()>& left, const std::function<void
   }
 }
 
-static void MustWake(RingEndpoint& endpoint, Sleeping how) { CHECK(endpoint.Wait(how, Soon()) == Woken::kReady); }
+// What is ready only when the deadline ends the wait has been missed before: a lost wake-up.
+static void MustWake(const std::function<Woken(const Deadline&)>& wait) {
+  const Deadline deadline = Soon();
+  CHECK(wait(deadline) == Woken::kReady);
+  CHECK(std::chrono::steady_clock::now() < *deadline);
+}
+
+static void MustWake(RingEndpoint& endpoint, Sleeping how) {
+  MustWake([&](const Deadline& deadline) { return endpoint.Wait(how, deadline); });
+}
 
 // Sends `count` frames and receives as many, sleeping when it can do neither.
 static void SendAndReceive(RingEndpoint& endpoint, Sleeping how, uint32_t send_seed, uint32_t receive_seed,
@@ -183,7 +192,7 @@ TEST("A full ring asks for room, and is told when there is enough") {
   CHECK_EQUAL(recv(pair.sockets.first.get(), &byte, 1, MSG_DONTWAIT), 1);
   CHECK_EQUAL(words.sleeping, 0u);
   CHECK(server.Writable());
-  CHECK(server.WaitForRoom(kAsleepOnSocket, Soon()) == Woken::kReady);
+  MustWake([&](const Deadline& deadline) { return server.WaitForRoom(kAsleepOnSocket, deadline); });
   CHECK(server.Reserve(2000) != nullptr);
   CHECK_EQUAL(words.waiting, 0u);
   CHECK(!server.Writable());
@@ -210,19 +219,22 @@ TEST("A sleeper is woken once, by what it sleeps on") {
 
 TEST("What comes right after the last look before sleep ends it") {
   for (const Sleeping how : {kAsleepOnSocket, kAsleepOnSemaphore}) {
-    const auto sleep = [&](Pair& pair, RingEndpoint& endpoint, const std::function<void()>& meanwhile) {
+    Pair pair(4096);
+    const auto sleep = [&](const std::function<void()>& meanwhile) {
       bool first = true;
-      return Sleep(pair.words(RingEndpoint::kServer), how, pair.sockets.first.get(), Soon(), [&] {
-        const bool ready = endpoint.Readable() || endpoint.Writable();
+      const auto look = [&] {
+        const bool ready = pair.server->Readable() || pair.server->Writable();
         if (std::exchange(first, false)) meanwhile();
         return ready;
+      };
+      MustWake([&](const Deadline& deadline) {
+        return Sleep(pair.words(RingEndpoint::kServer), how, pair.sockets.first.get(), deadline, look);
       });
     };
-    Pair pair(4096);
-    CHECK(sleep(pair, *pair.server, [&] { Send(*pair.client, Frame(20)); }) == Woken::kReady);
+    sleep([&] { Send(*pair.client, Frame(20)); });
     CHECK_EQUAL(Taken(*pair.server).size(), 20u);
     while (Send(*pair.server, Frame(1000))) continue;
-    CHECK(sleep(pair, *pair.server, [&] { Taken(*pair.client); }) == Woken::kReady);
+    sleep([&] { Taken(*pair.client); });
     CHECK(Send(*pair.server, Frame(1000)));
   }
 }
