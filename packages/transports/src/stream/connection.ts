@@ -25,7 +25,7 @@ export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
 export const LINGER_MS = 2000;
 /**
  * How long `close` waits while the carrier takes nothing more of what was committed. Longer, since a carrier takes in large
- * steps: a Unix socket when three quarters of its buffer have been read, TCP when a third of up to 4 MiB has been acknowledged.
+ * steps: a Unix socket when three quarters of its 2 MiB have been read, TCP when a third of up to 4 MiB has been acknowledged.
  */
 export const STALL_MS = 5000;
 
