@@ -29,12 +29,19 @@ export interface BenchServer {
   close(): Promise<void>;
 }
 
-/** One call: resolves to a message with the same body. */
-export type EchoCall = (body: Uint8Array) => Promise<{ readonly body: Uint8Array }>;
+/** What a call gives: a message with the same body. */
+export interface Echoed {
+  readonly body: Uint8Array;
+}
+
+/** One call. */
+export type EchoCall = (body: Uint8Array) => Promise<Echoed>;
 
 export interface BenchClient {
   /** The call to repeat, made with `option` each time. Any number may be in flight. */
   unary(option?: CallOption): EchoCall;
+  /** The same call where it blocks, for clients that have no other: `unary` is made of it then. */
+  readonly unarySync?: (body: Uint8Array) => Echoed;
   /**
    * Ask for `count` messages with bodies of `bytes` bytes, made by `streamBodies`. `onMessage` is given each in order and
    * returns whether to go on; the stream is cancelled when it says no. Resolves when the stream has ended.

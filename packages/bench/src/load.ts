@@ -1,6 +1,6 @@
 /** Loads a client, in the client's process: keeps calls in flight, and times a slice of them. */
 import { randomFillSync } from "node:crypto";
-import { streamBodies, type BenchClient } from "./implementation.js";
+import { streamBodies, type BenchClient, type Echoed } from "./implementation.js";
 import type { Scenario } from "./scenarios.js";
 import { percentile, type Slice } from "./statistics.js";
 
@@ -55,20 +55,35 @@ async function loadUnary(
   body: Uint8Array,
   meter: Meter,
 ): Promise<void> {
+  if (client.unarySync !== undefined) return loadSync(client.unarySync, body, meter);
   const call = client.unary(scenario.option);
   const repeat = async () => {
     let began = performance.now();
     for (;;) {
       const reply = await call(body);
       const now = performance.now();
-      if (reply.body.length !== body.length) {
-        throw new Error(`${body.length} bytes were sent, ${reply.body.length} came back`);
-      }
+      checkLength(reply, body);
       if (!meter.record(now - began, now)) return;
       began = now;
     }
   };
   await Promise.all(Array.from({ length: scenario.inFlight }, repeat));
+}
+
+function loadSync(call: (body: Uint8Array) => Echoed, body: Uint8Array, meter: Meter): void {
+  let began = performance.now();
+  for (;;) {
+    const reply = call(body);
+    const now = performance.now();
+    checkLength(reply, body);
+    if (!meter.record(now - began, now)) return;
+    began = now;
+  }
+}
+
+function checkLength(reply: Echoed, body: Uint8Array): void {
+  if (reply.body.length === body.length) return;
+  throw new Error(`${body.length} bytes were sent, ${reply.body.length} came back`);
 }
 
 async function loadStreams(client: BenchClient, scenario: Scenario, meter: Meter): Promise<void> {

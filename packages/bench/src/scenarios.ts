@@ -21,7 +21,7 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** unix comes last: the call options are compared with it, and what is compared should be measured close together. */
-const SLUICE_TRANSPORTS = ["memory", "pipe", "stdio", "tcp", "unix"];
+const SLUICE_TRANSPORTS = ["memory", "pipe", "stdio", "mmap", "shm-nopoll", "shm", "tcp", "unix"];
 const CALL_OPTIONS: readonly CallOption[] = ["deadline", "metadata", "signal"];
 
 /** Such as `sluice/unix/unary/64/1`: what `--only` and `--profile` select by. */
@@ -57,10 +57,12 @@ export function quickScenarios(): Scenario[] {
   return [
     ...SLUICE_TRANSPORTS.flatMap((transport) => unary("sluice", transport, [64], [1, 64])),
     ...callOptions(),
+    ...unary("sluice", "shm-sync", [64], [1]),
+    ...echo("sluice", "shm-frames", [64], [1, 64]),
     ...unary("grpc-js", "unix", [64], [1, 64]),
     ...echo("node:net", "unix", [64], [1, 64]),
     ...streaming(),
-    ...["unix", "tcp"].flatMap((transport) => large("sluice", transport)),
+    ...["unix", "tcp", "shm"].flatMap((transport) => large("sluice", transport)),
     ...large("grpc-js", "unix"),
     ...echo("node:net", "unix", [64 * KIB], [64]),
   ];
@@ -75,6 +77,8 @@ export function allScenarios(): Scenario[] {
   return [
     ...SLUICE_TRANSPORTS.flatMap((transport) => sizes("sluice", transport, unary)),
     ...callOptions(),
+    ...unary("sluice", "shm-sync", [64, KIB, 64 * KIB, MIB], [1]),
+    ...echo("sluice", "shm-frames", [64, KIB], [1, 16, 64]),
     ...sizes("grpc-js", "unix", unary),
     ...sizes("node:net", "unix", echo),
     ...streaming(),
@@ -100,9 +104,14 @@ function callOptions(): Scenario[] {
 }
 
 function streaming(): Scenario[] {
-  return ["sluice", "grpc-js"].map((implementation) => ({
+  const carried = [
+    ["sluice", "unix"],
+    ["sluice", "shm"],
+    ["grpc-js", "unix"],
+  ] as const;
+  return carried.map(([implementation, transport]) => ({
     implementation,
-    transport: "unix",
+    transport,
     kind: "serverStreaming",
     bytes: 64,
     inFlight: 1,

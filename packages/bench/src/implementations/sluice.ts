@@ -1,8 +1,23 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { connect, createServer, spawn, type Channel, type Server } from "@sluice/node";
+import {
+  connect,
+  createServer,
+  createSyncClient,
+  spawn,
+  transports,
+  type Channel,
+  type Connection,
+  type Server,
+} from "@sluice/node";
 import { BenchDefinition } from "../gen/echo.js";
-import { streamBodies, type BenchClient, type EchoCall, type Implementation } from "../implementation.js";
+import {
+  streamBodies,
+  type BenchClient,
+  type BenchServer,
+  type EchoCall,
+  type Implementation,
+} from "../implementation.js";
 
 const SERVER_SCRIPT = fileURLToPath(new URL("../server-process.js", import.meta.url));
 
@@ -15,11 +30,17 @@ export const sluice: Implementation = {
     stdio: "by client",
     unix: "own process",
     tcp: "own process",
+    shm: "own process",
+    "shm-nopoll": "own process",
+    "shm-sync": "own process",
+    "shm-frames": "own process",
+    mmap: "own process",
   },
 
   async serve(transport, directory) {
+    if (transport === "shm-frames") return serveFrames(`shm:${join(directory, "frames.shm")}`);
     const server = benchServer();
-    const { address } = await server.listen(listenAddress(transport, directory));
+    const { address } = await server.listen(listenAddress(transport, directory), options(transport));
     return { address, close: () => server.close() };
   },
 
@@ -38,11 +59,20 @@ export const sluice: Implementation = {
         const { channel } = await spawn(process.execPath, command, { over: `${transport}:` });
         return benchClient(channel);
       }
+      case "shm-sync":
+        return syncClient(address);
+      case "shm-frames":
+        return connectFrames(address);
       default:
-        return benchClient(await connect(address));
+        return benchClient(await connect(address, options(transport)));
     }
   },
 };
+
+/** Of both ends, where they differ from the defaults. */
+function options(transport: string): { readonly poll?: { readonly us: number } } {
+  return transport === "shm-nopoll" ? { poll: { us: 0 } } : {};
+}
 
 function listenAddress(transport: string, directory: string): string {
   switch (transport) {
@@ -55,6 +85,12 @@ function listenAddress(transport: string, directory: string): string {
       return `unix:${join(directory, "sluice.sock")}`;
     case "tcp":
       return "tcp://127.0.0.1:0";
+    case "shm":
+    case "shm-nopoll":
+    case "shm-sync":
+      return `shm:${join(directory, "sluice.shm")}`;
+    case "mmap":
+      return `mmap:${join(directory, "sluice.mmap")}`;
     default:
       throw new Error(`no address is known for the transport "${transport}"`);
   }
@@ -113,6 +149,98 @@ function benchClient(channel: Channel, closeServer?: () => Promise<void>): Bench
     async close() {
       await channel.close();
       await closeServer?.();
+    },
+  };
+}
+
+function syncClient(address: string): BenchClient {
+  const stub = createSyncClient(BenchDefinition, address);
+  const unarySync = (body: Uint8Array) => stub.unary({ body });
+  return {
+    unarySync,
+    unary: () => async (body) => unarySync(body),
+    async close() {
+      stub.close();
+    },
+  };
+}
+
+const FRAME_HEADER_BYTES = 12;
+
+/** Send a frame with this body, over a connection without a session. */
+function sendFrame(connection: Connection, body: Uint8Array): void {
+  const bytes = FRAME_HEADER_BYTES + body.length;
+  if (!connection.reserve(bytes)) throw new Error("the connection has no room for the frames under way");
+  const { memory, rangeStart } = connection;
+  new DataView(memory.buffer, memory.byteOffset + rangeStart).setUint32(0, body.length, true);
+  memory.set(body, rangeStart + FRAME_HEADER_BYTES);
+  connection.commit(bytes);
+}
+
+function ringTransport() {
+  return transports.find(({ scheme }) => scheme === "shm")!;
+}
+
+/** Frames without calls: what the rings themselves can do. */
+async function serveFrames(address: string): Promise<BenchServer> {
+  const accept = (connection: Connection) =>
+    connection.start({
+      onFrame: (memory, start, end) =>
+        sendFrame(connection, memory.subarray(start + FRAME_HEADER_BYTES, end)),
+      onWritable() {},
+      onClose() {},
+    });
+  return ringTransport().listen(address, accept, {});
+}
+
+async function connectFrames(address: string): Promise<BenchClient> {
+  const connection = await ringTransport().connect(address, {});
+  let onBody: (body: Uint8Array) => void = () => {
+    throw new Error("a frame arrived that nobody asked for");
+  };
+  let onClose: (error: Error | undefined) => void = () => {};
+  connection.start({
+    onFrame: (memory, start, end) => onBody(memory.subarray(start + FRAME_HEADER_BYTES, end)),
+    onWritable() {},
+    onClose: (error) => onClose(error),
+  });
+  return {
+    /** One frame at a time; for comparing bytes, not for timing. */
+    unary() {
+      let previous: Promise<unknown> = Promise.resolve();
+      return (body) => {
+        const exchange = () =>
+          new Promise<{ body: Uint8Array }>((resolve) => {
+            onBody = (echoed) => resolve({ body: echoed.slice() });
+            sendFrame(connection, body);
+          });
+        const reply = previous.then(exchange);
+        previous = reply;
+        return reply;
+      };
+    },
+    echo(body, inFlight, onEcho) {
+      const sentAt = new Float64Array(inFlight);
+      return new Promise((resolve, reject) => {
+        onClose = (error) => reject(error ?? new Error("the connection ended"));
+        let oldest = 0;
+        let underWay = inFlight;
+        let running = true;
+        onBody = () => {
+          const now = performance.now();
+          running = onEcho(now - sentAt[oldest], now) && running;
+          if (running) {
+            sentAt[oldest] = now;
+            oldest = (oldest + 1) % inFlight;
+            sendFrame(connection, body);
+          } else if (--underWay === 0) resolve();
+        };
+        sentAt.fill(performance.now());
+        for (let sent = 0; sent < inFlight; sent++) sendFrame(connection, body);
+      });
+    },
+    async close() {
+      connection.close();
     },
   };
 }
