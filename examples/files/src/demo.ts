@@ -34,6 +34,8 @@ const addresses = [
   "stdio:",
   `unix:${join(scratch, "files.sock")}`,
   "tcp://127.0.0.1:0",
+  `shm:${join(scratch, "files.shm")}`,
+  `mmap:${join(scratch, "files.mmap")}`,
 ];
 
 interface Original {

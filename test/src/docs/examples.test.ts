@@ -38,6 +38,7 @@ describe("the examples", function () {
   for (const [name, address] of [
     ["unix", () => `unix:${join(scratch, "greeter.sock")}`],
     ["tcp", () => "tcp://127.0.0.1:0"],
+    ["shm", () => `shm:${join(scratch, "greeter.shm")}`],
   ] as const) {
     it(`greeter over ${name}`, async () => {
       const listening = await serve("greeter", address());
@@ -58,6 +59,20 @@ describe("the examples", function () {
     expect(await stop(servers.pop()!)).to.equal(0);
     expect(readdirSync(scratch)).to.not.include("greeter.sock");
     expect(listening).to.be.a("string");
+  });
+
+  it("format formats the code in a file, by blocking calls from a callback", async () => {
+    const listening = await serve("format", `shm:${join(scratch, "format.shm")}`);
+    const blocks = [
+      "```ts\nlet a={b:1}\n```",
+      '```json\n{ "c":2 }\n```',
+      "```js\nlet (\n```",
+      "```text\nd   e\n```",
+    ];
+    writeFileSync(join(scratch, "page.md"), `${blocks.join("\n\n")}\n`);
+    expect((await run("format", "markdown", listening, join(scratch, "page.md"))).join("\n")).to.equal(
+      ["```ts\nlet a = { b: 1 };\n```", '```json\n{ "c": 2 }\n```', blocks[2], blocks[3]].join("\n\n"),
+    );
   });
 
   it("pipeline counts the words of every file, with calls from the children", async () => {
