@@ -15,6 +15,7 @@ import {
   type Limits,
   type Server,
   type EndpointOptions,
+  type TransportOptions,
 } from "@sluice/node";
 import { Child, programPath } from "./processes.js";
 import { addServices } from "./services.js";
@@ -95,16 +96,20 @@ async function ended(server: Child): Promise<void> {
 /** A server in a process of its own at an address. */
 class ListeningLink extends OpenLink {
   readonly #directory = mkdtempSync(join(tmpdir(), "sluice-"));
-  readonly #options: string;
+  readonly #options: readonly string[];
 
-  constructor(address: (directory: string) => string, options: OpenOptions["server"]) {
+  constructor(
+    address: (directory: string) => string,
+    options: OpenOptions["server"] = {},
+    listenOptions: TransportOptions = {},
+  ) {
     super();
-    this.#options = JSON.stringify(options ?? {});
+    this.#options = [JSON.stringify(options), JSON.stringify(listenOptions)];
     this.address = address(this.#directory);
   }
 
   async start(): Promise<void> {
-    this.server = Child.run("server", [this.address!, this.#options]);
+    this.server = Child.run("server", [this.address!, ...this.#options]);
     this.address = await this.server.line();
   }
 
@@ -199,8 +204,12 @@ function shared(name: string, crossing: boolean, link: (options: OpenOptions) =>
 }
 
 /** A transport whose server listens at an address of its own; `address` may name files in `directory`. */
-function listening(name: string, address: (directory: string) => string): Carrier {
-  return shared(name, true, ({ server }) => new ListeningLink(address, server));
+function listening(
+  name: string,
+  address: (directory: string) => string,
+  options?: TransportOptions,
+): Carrier {
+  return shared(name, true, ({ server }) => new ListeningLink(address, server, options));
 }
 
 /** A transport inside one process. */
@@ -226,6 +235,8 @@ const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
   all?.some(({ address }) => address === "::1"),
 );
 
+const shm = (directory: string): string => `shm:${directory}/server.shm`;
+
 /** Every carrier there is. A new transport is one more line. */
 export const carriers: readonly Carrier[] = [
   inProcess("memory:"),
@@ -237,7 +248,13 @@ export const carriers: readonly Carrier[] = [
   spawned("stdio:"),
   ...(native
     ? [
-        listening("shm:", (directory) => `shm:${directory}/server.shm`),
+        listening("shm:", shm),
+        {
+          // Rings that are full most of the time, of the other kinds of memory.
+          ...listening("shm: (posix, small)", shm, { segment: "posix", capacity: 64 << 10, poll: { us: 0 } }),
+          like: "shm:",
+        },
+        { ...listening("shm: (sysv, small)", shm, { segment: "sysv", capacity: 64 << 10 }), like: "shm:" },
         { ...listening("mmap:", (directory) => `mmap:${directory}/server.mmap`), like: "shm:" },
       ]
     : []),

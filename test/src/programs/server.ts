@@ -1,11 +1,11 @@
-// The test server as a process: `server.js ADDRESS [OPTIONS]`, the options those of createServer as JSON.
+// The test server as a process: `server.js ADDRESS [OPTIONS [LISTEN_OPTIONS]]`, those of createServer and listen as JSON.
 // Prints the address that it listens at. Closes gracefully on SIGTERM, and then has nothing left to live for.
 import { createServer } from "@sluice/node";
 import { addServices } from "../services.js";
 
-const [address, options = "{}"] = process.argv.slice(2);
+const [address, options = "{}", listenOptions = "{}"] = process.argv.slice(2);
 const server = createServer(JSON.parse(options));
 addServices(server, (options) => void server.close(options));
 process.once("SIGTERM", () => void server.close());
-const listener = await server.listen(address!);
+const listener = await server.listen(address!, JSON.parse(listenOptions));
 console.log(listener.address);

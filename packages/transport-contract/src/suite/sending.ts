@@ -131,6 +131,29 @@ export function describeSending(fixture: Fixture): void {
       await far.received(sent + 1);
     });
 
+    it("says when there is room also when a smaller frame was sent after the refusal", async () => {
+      const [near, far] = await fixture.pair();
+      near.start();
+      let sent = 0;
+      for (const size of [4096, 512, 64, 12]) {
+        // Each size until it is refused, also after the carrier has taken its share.
+        for (let idle = 0; idle < 2;) {
+          idle++;
+          while (near.send(makeFrame(sent, size))) {
+            sent++;
+            idle = 0;
+          }
+          await setImmediate();
+          await setImmediate();
+        }
+      }
+      const before = near.writableCount;
+      far.consume = () => {};
+      far.start();
+      await near.until(() => near.writableCount > before);
+      await far.received(sent);
+    });
+
     it("drains when both directions are full at once", async () => {
       const [near, far] = await fixture.pair();
       const sizes = Array.from({ length: 3000 }, (_, i) => 3000 + (i % 97));

@@ -21,7 +21,7 @@ import {
 } from "./layout.js";
 import { giveBack, takeScratch, type Scratch } from "./scratch.js";
 
-/** The largest frame over a ring, unless a quarter of the ring is smaller: two processes are to work at the same time. */
+/** The largest frame over a ring, unless half of the ring is smaller. */
 export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
 
 /** How much is copied out of the ring at a time. The writer has that room again while the frames are looked at. */
@@ -103,7 +103,7 @@ export class RingConnection implements Connection, RingHandler {
     const other: Endpoint = endpoint === 0 ? 1 : 0;
     this.#segment = segment;
     this.#capacity = capacity;
-    this.#maxFrameBytes = Math.min(MAX_FRAME_BYTES, capacity / 4);
+    this.#maxFrameBytes = Math.min(MAX_FRAME_BYTES, capacity / 2);
     this.traits = { maxFrameBytes: this.#maxFrameBytes, peerDeath: "carrier", reconnectable: true };
     this.peer = peer;
     this.memory = new Uint8Array(segment.buffer);
@@ -159,22 +159,23 @@ export class RingConnection implements Connection, RingHandler {
     return this.#capacity - used;
   }
 
-  /** Has the peer tell when there is room: half the ring, so that the two do not take turns for every frame. */
+  /**
+   * Has the peer tell when half the ring is free, so that the two do not take turns for every frame. Who was refused before
+   * still waits for that when a smaller reservation succeeds.
+   */
   #wait(min: number): number {
-    this.#blocked = true;
-    const wanted = Math.max(padded(min), this.#capacity >> 1);
-    this.#words[WAITING] = wanted;
-    Atomics.store(this.#shared, this.#ownWaiting, wanted);
+    if (this.#blocked) return this.#look();
+    this.#awaitRoom(this.#capacity >> 1);
     // SYNC POINT: the wish before the last look; the peer makes room before it looks for the wish.
     const free = this.#look();
-    if (free >= min) this.#waitNoMore();
+    if (free >= min) this.#awaitRoom(0);
     return free;
   }
 
-  #waitNoMore(): void {
-    this.#blocked = false;
-    this.#words[WAITING] = 0;
-    Atomics.store(this.#shared, this.#ownWaiting, 0);
+  #awaitRoom(wanted: number): void {
+    this.#blocked = wanted > 0;
+    this.#words[WAITING] = wanted;
+    Atomics.store(this.#shared, this.#ownWaiting, wanted);
   }
 
   commit(used: number): void {
@@ -384,7 +385,7 @@ export class RingConnection implements Connection, RingHandler {
   #offerRoom(): void {
     const free = this.#look();
     if (free < this.#words[WAITING]!) return;
-    this.#waitNoMore();
+    this.#awaitRoom(0);
     this.#handler!.onWritable();
   }
 
