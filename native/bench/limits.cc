@@ -66,7 +66,7 @@ Options Parse(int argc, char** argv) {
       case 't': options.transport = optarg; break;
       case 'b': options.bytes = static_cast<size_t>(number(1, 1 << 30)); break;
       case 'k': options.in_flight = static_cast<size_t>(number(1, 1 << 20)); break;
-      case 's': options.seconds = number(0.01, 3600); break;
+      case 's': options.seconds = number(0.001, 3600); break;
       case 'c': options.capacity = static_cast<uint32_t>(number(4096, 1 << 30)); break;
       case 'S': options.server_cpu = static_cast<int>(number(0, CPU_SETSIZE - 1)); break;
       case 'C': options.client_cpu = static_cast<int>(number(0, CPU_SETSIZE - 1)); break;

@@ -44,7 +44,19 @@ export function bars(result: BenchResult): Bar[] {
       ),
       (value) => ({ measured: `${value.toFixed(1)}x`, met: value >= goal }),
     );
+  const latencyUnderGrpc = (what: string, goal: number, transport: string) =>
+    bar(
+      `${what}, p50 against grpc-js on unix`,
+      `${goal}x faster`,
+      ratio(
+        row("grpc-js", "unix", "unary", 64, 1),
+        row("sluice", transport, "unary", 64, 1),
+        (row) => row.p50Us,
+      ),
+      (value) => ({ measured: `${value.toFixed(0)}x`, met: value >= goal }),
+    );
   const maxSlowdown = 1.1;
+  const maxRingSlowdown = 4;
   const all = [
     ...(["unix", "tcp", "pipe"] as const).map((transport) =>
       overGrpc(
@@ -69,6 +81,32 @@ export function bars(result: BenchResult): Bar[] {
     overGrpc("unix: unary, 64 KiB, 64 in flight, calls/s", 8, "unix", "unary", 64 * 1024, 64),
     overGrpc("unix: unary, 1 MiB, 16 in flight, calls/s", 6, "unix", "unary", MIB, 16),
     overGrpc("unix: stream of 64 B, messages/s", 60, "unix", "serverStreaming", 64, 1),
+    latencyUnderGrpc("shm: unary, 64 B, 1 in flight", 80, "shm"),
+    overGrpc("shm: unary, 64 B, 64 in flight, calls/s", 120, "shm", "unary", 64, 64),
+    overGrpc("shm without polling: unary, 64 B, 64 in flight, calls/s", 80, "shm-nopoll", "unary", 64, 64),
+    overGrpc("shm: unary, 64 KiB, 64 in flight, calls/s", 18, "shm", "unary", 64 * 1024, 64),
+    overGrpc("shm: unary, 1 MiB, 16 in flight, calls/s", 20, "shm", "unary", MIB, 16),
+    bar(
+      "shm: stream of 64 B, messages/s, over grpc-js on unix",
+      "at least 150x",
+      ratio(
+        row("sluice", "shm", "serverStreaming", 64, 1),
+        row("grpc-js", "unix", "serverStreaming", 64, 1),
+        (row) => row.callsPerSecond,
+      ),
+      (value) => ({ measured: `${value.toFixed(1)}x`, met: value >= 150 }),
+    ),
+    bar(
+      "shm: raw frames of 64 B, ping-pong, p50 against the polled ring in C++",
+      `at most ${maxRingSlowdown}x`,
+      ratio(
+        row("sluice", "shm-frames", "echo", 64, 1),
+        row("c++", "ring-polled", "echo", 64, 1),
+        (row) => row.p50Us,
+      ),
+      (value) => ({ measured: `${value.toFixed(1)}x`, met: value <= maxRingSlowdown }),
+    ),
+    latencyUnderGrpc("shm: synchronous call, 64 B", 150, "shm-sync"),
     ...(
       [
         ["deadline", "a deadline"],

@@ -12,13 +12,21 @@ import type { Slice } from "./statistics.js";
 /** A slice lasts a fraction of a second; a minute means that something hangs. */
 const REQUEST_TIMEOUT_MS = 60_000;
 
+/** The processes end by themselves when this one does; the directories would stay. */
+const directories = new Set<string>();
+process.once("exit", () => directories.forEach(removeDirectory));
+
+function removeDirectory(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+  directories.delete(directory);
+}
+
 /** The server of one implementation on one transport, and its clients: each in a process of its own. */
 export class Endpoints {
   readonly #name: string;
   readonly #transport: string;
   readonly #directory: string;
   readonly #clients: BenchProcess[] = [];
-  readonly #removeDirectory = () => rmSync(this.#directory, { recursive: true, force: true });
   #address: string;
   #server: BenchProcess | undefined;
 
@@ -27,8 +35,7 @@ export class Endpoints {
     this.#transport = transport;
     this.#directory = directory;
     this.#address = directory;
-    // The processes end by themselves when this one does; the directory would stay.
-    process.once("exit", this.#removeDirectory);
+    directories.add(directory);
   }
 
   /** Start the server, unless the client will bring it. */
@@ -74,8 +81,7 @@ export class Endpoints {
   async close(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.stop()));
     await this.#server?.stop();
-    process.removeListener("exit", this.#removeDirectory);
-    this.#removeDirectory();
+    removeDirectory(this.#directory);
   }
 
   async #startServer(options: StartOptions): Promise<void> {

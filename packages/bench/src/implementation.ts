@@ -2,7 +2,9 @@
  * What the benchmark needs of an RPC implementation, or of anything else that answers with what it was sent. One file in
  * `implementations/` each; everything else (load, processes, statistics, reports) is common to all.
  */
-import type { CallOption } from "./scenarios.js";
+import type { Timing } from "./load.js";
+import type { CallOption, Scenario } from "./scenarios.js";
+import type { Slice } from "./statistics.js";
 
 export interface Implementation {
   /** As in the results' `implementation`. */
@@ -61,6 +63,8 @@ export interface BenchClient {
     inFlight: number,
     onEcho: (latencyMs: number, nowMs: number) => boolean,
   ) => Promise<void>;
+  /** For what is no part of this program: times one slice and compares what comes back by itself. */
+  readonly timeSlice?: (scenario: Scenario, timing: Timing) => Promise<Slice>;
   close(): Promise<void>;
 }
 

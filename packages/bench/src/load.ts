@@ -25,6 +25,7 @@ const VERIFIED_MESSAGES = 1000;
  * call fails or an echo differs.
  */
 export async function runSlice(client: BenchClient, scenario: Scenario, timing: Timing): Promise<Slice> {
+  if (client.timeSlice !== undefined) return client.timeSlice(scenario, timing);
   const meter = new Meter(timing, GENERATIONS_PER_SLICE * scenario.inFlight);
   const body = randomFillSync(new Uint8Array(scenario.bytes));
   switch (scenario.kind) {

@@ -33,9 +33,14 @@ export function environment(placement: Placement | undefined): Record<string, st
   };
 }
 
+/** The CPU that this process's environment gives to servers or clients, if it does. */
+export function cpuOf(role: keyof typeof VARIABLES): string | undefined {
+  return process.env[VARIABLES[role]];
+}
+
 /** Move this process, all its threads, to where its environment says. */
 export function takePlace(role: keyof typeof VARIABLES): void {
-  const cpu = process.env[VARIABLES[role]];
+  const cpu = cpuOf(role);
   if (cpu === undefined) return;
   execFileSync("taskset", ["--all-tasks", "--cpu-list", "--pid", cpu, String(process.pid)], {
     stdio: "pipe",

@@ -22,6 +22,7 @@ const MIB = 1024 * KIB;
 
 /** unix comes last: the call options are compared with it, and what is compared should be measured close together. */
 const SLUICE_TRANSPORTS = ["memory", "pipe", "stdio", "mmap", "shm-nopoll", "shm", "tcp", "unix"];
+const CPP_TRANSPORTS = ["ring-polled", "ring-sleeping", "unix", "pipe"];
 const CALL_OPTIONS: readonly CallOption[] = ["deadline", "metadata", "signal"];
 
 /** Such as `sluice/unix/unary/64/1`: what `--only` and `--profile` select by. */
@@ -61,6 +62,7 @@ export function quickScenarios(): Scenario[] {
     ...echo("sluice", "shm-frames", [64], [1, 64]),
     ...unary("grpc-js", "unix", [64], [1, 64]),
     ...echo("node:net", "unix", [64], [1, 64]),
+    ...CPP_TRANSPORTS.flatMap((transport) => echo("c++", transport, [64], [1, 64])),
     ...streaming(),
     ...["unix", "tcp", "shm"].flatMap((transport) => large("sluice", transport)),
     ...large("grpc-js", "unix"),
@@ -81,6 +83,7 @@ export function allScenarios(): Scenario[] {
     ...echo("sluice", "shm-frames", [64, KIB], [1, 16, 64]),
     ...sizes("grpc-js", "unix", unary),
     ...sizes("node:net", "unix", echo),
+    ...CPP_TRANSPORTS.flatMap((transport) => sizes("c++", transport, echo)),
     ...streaming(),
   ];
 }

@@ -41,6 +41,6 @@ describe("scenarios", () => {
 
   it("says which implementations there are", async () => {
     const error = await loadImplementation("carrier pigeons").catch((error: unknown) => error as Error);
-    expect(error).to.be.an("error").with.property("message").contains("sluice, grpc-js, node:net");
+    expect(error).to.be.an("error").with.property("message").contains("sluice, c++, grpc-js, node:net");
   });
 });

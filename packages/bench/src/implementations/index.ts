@@ -3,6 +3,7 @@ import type { Implementation } from "../implementation.js";
 /** A module each, loaded only in the processes that run it. */
 const modules: Readonly<Record<string, () => Promise<Implementation>>> = {
   sluice: async () => (await import("./sluice.js")).sluice,
+  "c++": async () => (await import("./cpp.js")).cpp,
   "grpc-js": async () => (await import("./grpc-js.js")).grpcJs,
   "node:net": async () => (await import("./node-net.js")).nodeNet,
 };

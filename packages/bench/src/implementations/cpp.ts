@@ -1,0 +1,55 @@
+/**
+ * What the mechanisms can do without Node, of native/bench: a C++ program that echoes between two processes of its own. It
+ * times itself, so there is nothing to load.
+ */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import type { BenchClient, Implementation } from "../implementation.js";
+import { cpuOf } from "../placement.js";
+
+interface Limits {
+  buildLimits(): string;
+}
+
+/** The line that the program prints. */
+interface Line {
+  readonly callsPerSecond: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+}
+
+export const cpp: Implementation = {
+  name: "c++",
+  transports: {
+    "ring-polled": "by client",
+    "ring-sleeping": "by client",
+    unix: "by client",
+    pipe: "by client",
+  },
+
+  async serve() {
+    throw new Error("the C++ program brings its own server");
+  },
+
+  async connect(transport): Promise<BenchClient> {
+    const source = new URL("../../../../native/bench/limits.mjs", import.meta.url).href;
+    const program = ((await import(source)) as Limits).buildLimits();
+    const cpus = (["server", "client"] as const).flatMap((role) => {
+      const cpu = cpuOf(role);
+      return cpu === undefined ? [] : [`--${role}-cpu`, cpu];
+    });
+    return {
+      async timeSlice({ bytes, inFlight }, { sliceMs }) {
+        const seconds = sliceMs / 1000;
+        const size = ["--bytes", String(bytes), "--in-flight", String(inFlight)];
+        const args = ["--transport", transport, ...size, "--seconds", String(seconds), ...cpus];
+        const { stdout } = await promisify(execFile)(program, args);
+        const { callsPerSecond, p50Us, p99Us } = JSON.parse(stdout) as Line;
+        return { calls: Math.round(callsPerSecond * seconds), callsPerSecond, p50Us, p99Us };
+      },
+      /** It has compared what it echoed by itself. */
+      unary: () => async (body) => ({ body }),
+      async close() {},
+    };
+  },
+};
