@@ -594,7 +594,7 @@ function deadlineOf(options: CallOptions, clock: Clock): Date | undefined {
   return expireAt === undefined ? undefined : new Date(Date.now() + expireAt - clock.now());
 }
 
-async function* asAsyncIterable(source: MessageSource<unknown> | Iterable<unknown>): AsyncGenerator<unknown> {
+async function* asAsyncIterable(source: MessageSource<unknown>): AsyncGenerator<unknown> {
   yield* source as AsyncIterable<unknown>;
 }
 

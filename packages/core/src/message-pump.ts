@@ -33,7 +33,7 @@ export class MessagePump {
   };
 
   /** Throws INVALID_ARGUMENT if `source` is nothing that messages can be drawn from. */
-  constructor(source: MessageSource<unknown> | Iterable<unknown>, sink: Sink) {
+  constructor(source: MessageSource<unknown>, sink: Sink) {
     this.#sink = sink;
     this.#iterator = iteratorOf(source);
   }
@@ -102,9 +102,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 /** What draws messages from `source`. Throws INVALID_ARGUMENT if it is nothing that messages can be drawn from. */
-export function iteratorOf(
-  source: MessageSource<unknown> | Iterable<unknown>,
-): AsyncIterator<unknown> | Iterator<unknown> {
+export function iteratorOf(source: MessageSource<unknown>): AsyncIterator<unknown> | Iterator<unknown> {
   if (source !== null && typeof source === "object") {
     if (Symbol.asyncIterator in source) return source[Symbol.asyncIterator]();
     if (Symbol.iterator in source) return source[Symbol.iterator]();

@@ -31,8 +31,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
 
   /** Add a message, or hand it to a waiting consumer. */
   push(message: T, cost: number): void {
-    const waiter = this.#waiters.shift();
-    if (waiter !== undefined) {
+    if (this.#waiters.length > 0) {
+      const waiter = this.#waiters.shift()!;
       this.#owner.onConsumed(cost);
       waiter.resolve({ value: message, done: false });
     } else {

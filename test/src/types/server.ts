@@ -40,6 +40,15 @@ export function handlers(server: Server, question: Question, answer: Answer): vo
     serverStream: (request) => from([{ length: request.text.length, back: [] }]),
   });
 
+  // Messages that are at hand need no async iterable.
+  server.add(KindsDefinition, {
+    ...implementation,
+    *serverStream() {
+      yield answer;
+    },
+    bidi: () => [answer, answer],
+  });
+
   // Calls back to the caller are typed as all others.
   server.on("connection", (channel) => {
     expectType<
@@ -68,6 +77,8 @@ export function handlers(server: Server, question: Question, answer: Answer): vo
   server.add(KindsDefinition, { ...implementation, clientStream: () => from([answer]) });
   // @ts-expect-error: a stream of another type
   server.add(KindsDefinition, { ...implementation, bidi: () => from([question]) });
+  // @ts-expect-error: an array of another type
+  server.add(KindsDefinition, { ...implementation, bidi: () => [question] });
   // @ts-expect-error: a handler that wants another request
   server.add(KindsDefinition, { ...implementation, unary: async (request: Answer) => request });
   // @ts-expect-error: not a handler

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { Status } from "@sluice/core";
 import { generationOf, MAX_GENERATION, slotOf, streamId } from "#core/wire.js";
 import { connectPair, connectRaw, FrameType, IDLE, part, rejection } from "./fixture.js";
+import type { Part } from "./simulation/service.js";
 
 const UNARY = openPayload("sim.Test/Unary");
 const BIDI = openPayload("sim.Test/Bidi");
@@ -166,6 +167,47 @@ describe("streams", () => {
       await simulation.run(0);
       expect(peer.received(FrameType.GOAWAY)).to.have.length(0);
     });
+  });
+
+  it("may be drawn from an array or a plain generator, no faster than they are consumed", async () => {
+    let drawn = 0;
+    let cleanedUp = false;
+    const { simulation, calls, usage } = await connectPair({
+      server: {
+        implementation: {
+          *serverStream() {
+            try {
+              for (;;) yield part(drawn++, 1000);
+            } finally {
+              cleanedUp = true;
+            }
+          },
+          bidi: () => [part(1), part(2), part(3)],
+        },
+      },
+    });
+    const all: number[] = [];
+    const reading = (async () => {
+      for await (const { index } of calls.bidi([])) all.push(index);
+    })();
+    await simulation.run();
+    await reading;
+    expect(all).to.deep.equal([1, 2, 3]);
+
+    const iterator = calls.serverStream(part(0))[Symbol.asyncIterator]();
+    await simulation.run();
+    const ahead = drawn;
+    expect(ahead).to.be.within(100, 1000);
+    for (let index = 0; index < 500; index++) {
+      const next = iterator.next();
+      await simulation.run();
+      expect(((await next).value as Part).index).to.equal(index);
+    }
+    expect(drawn).to.be.within(ahead + 300, ahead + 600);
+    await iterator.return!();
+    await simulation.run();
+    expect(cleanedUp).to.equal(true);
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
 
   it("wait for a slot in the order of their calls, in a queue with a limit", async () => {
