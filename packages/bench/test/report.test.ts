@@ -79,7 +79,7 @@ describe("results", () => {
     const markdown = markdownReport(fast);
     expect(markdown).to.contain("`npm run bench -- --quick`, begun 2026-01-02");
     expect(markdown).to.contain(
-      "| sluice | unix | unary | 64 KiB | 64 | 100,000 | 100,000 to 100,000 | 10.0 | 20.0 |",
+      "| sluice | unix | unary | 64 KiB | 64 | 200,000 | 200,000 to 200,000 | 5.00 | 10.0 |",
     );
     expect(markdown).to.contain("| sluice | unix | 10,000 | 20 MiB | 100 MiB | 8.2 KiB | 0 ms in 5.0 s |");
   });
