@@ -1,5 +1,5 @@
 /** The goals that Sluice's calls are held to, and what a run says of each. */
-import type { BenchResult, Row } from "./result.js";
+import type { BenchResult } from "./result.js";
 import type { CallOption, Kind } from "./scenarios.js";
 
 export interface Bar {
@@ -142,8 +142,42 @@ export function bars(result: BenchResult): Bar[] {
         met: (cpuMs / watchedMs) * 100 < NO_CPU_PERCENT,
       }),
     ),
+    ...pollingBars(result),
   ];
   return all.filter((bar) => bar !== undefined);
+}
+
+function pollingBars({ polling, idle }: BenchResult): (Bar | undefined)[] {
+  const polled = polling.find(({ transport }) => transport === "shm");
+  const unpolled = polling.find(({ transport }) => transport === "shm-nopoll");
+  const atMost = (value: number, goal: number, unit: string, digits: number) => ({
+    measured: `${value.toFixed(digits)} ${unit}`,
+    met: value < goal,
+  });
+  return [
+    bar("shm: one call a millisecond, CPU of both processes", "under 12 %", polled, ({ paced }) =>
+      atMost(paced.find(({ gapMs }) => gapMs === 1)!.cpuPercent, 12, "%", 1),
+    ),
+    bar("shm: idle, CPU of both processes", "under 0.2 %", polled, ({ idleCpuPercent }) =>
+      atMost(idleCpuPercent, 0.2 + Number.EPSILON, "%", 2),
+    ),
+    bar(
+      "shm: both processes on one CPU, p50 against no polling",
+      "no slower",
+      ratio(polled, unpolled, ({ sameCpuP50Us }) => sameCpuP50Us),
+      (value) => ({ measured: `${value.toFixed(2)}x`, met: value <= 1 }),
+    ),
+    bar("shm: a 10 ms timer beside 64 calls in flight", "within 13 ms", polled, ({ timerMaxMs }) =>
+      atMost(timerMaxMs, 13, "ms at worst", 1),
+    ),
+    bar(
+      "shm: memory of an idle connection, both processes",
+      "under 100 KiB",
+      idle.find(({ transport, connections }) => transport === "shm" && connections >= 100),
+      ({ emptyPssBytes, pssBytes, clientsPssBytes, connections }) =>
+        atMost((pssBytes - emptyPssBytes + clientsPssBytes) / connections / 1024, 100, "KiB", 1),
+    ),
+  ];
 }
 
 function bar<T>(
@@ -155,11 +189,7 @@ function bar<T>(
   return found === undefined ? undefined : { what, goal, ...judge(found) };
 }
 
-function ratio(
-  row: Row | undefined,
-  base: Row | undefined,
-  figure: (row: Row) => number,
-): number | undefined {
+function ratio<T>(row: T | undefined, base: T | undefined, figure: (row: T) => number): number | undefined {
   return row === undefined || base === undefined ? undefined : figure(row) / figure(base);
 }
 

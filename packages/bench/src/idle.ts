@@ -1,17 +1,21 @@
 /** What idle connections cost their server: memory and CPU time, as the kernel counts them. */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { StartOptions } from "./bench-process.js";
+import type { BenchProcess, StartOptions } from "./bench-process.js";
 import { Endpoints } from "./endpoints.js";
+import type { ClientRequest } from "./client-process.js";
 import type { Scenario } from "./scenarios.js";
+import { cpuMs, pssBytes } from "./usage.js";
 
 export interface IdleResult {
   readonly implementation: string;
   readonly transport: string;
   readonly connections: number;
-  /** The server's proportional set size before the first connection, and with all of them. */
+  /** The server's proportional set size with one connection of each client, and with all of them. */
   readonly emptyPssBytes: number;
   readonly pssBytes: number;
+  /** By how much the clients' grew from the one to the other, all together. */
+  readonly clientsPssBytes: number;
   /** CPU time that the server spent while all were idle, and for how long that was watched. */
   readonly cpuMs: number;
   readonly watchedMs: number;
@@ -20,10 +24,9 @@ export interface IdleResult {
 const CLIENT_PROCESSES = 4;
 /** For what a process has open beside its connections. */
 const OTHER_FILES = 256;
+const CONNECT_MS = 60_000;
 const SETTLE_MS = 2000;
 const WATCHED_MS = 5000;
-/** Linux counts a process's CPU time for user space in units of 1/100 s, whatever the kernel's own tick: see proc(5). */
-const MS_PER_TICK = 10;
 
 /** Open `connections` to one server, use each once, leave them alone, watch the server, then use each again. */
 export async function measureIdle(
@@ -38,11 +41,18 @@ export async function measureIdle(
   try {
     const { server } = endpoints;
     if (server === undefined) throw new Error(`${transport} has one connection by nature`);
+    const clients: BenchProcess[] = [];
+    for (let client = 0; client < CLIENT_PROCESSES; client++) {
+      clients.push(await endpoints.addClient(1, openFiles(connections / CLIENT_PROCESSES)));
+    }
+    await endpoints.verify(call);
+    const clientsPss = () => clients.reduce((sum, { pid }) => sum + pssBytes(pid), 0);
     const emptyPssBytes = pssBytes(server.pid);
-    for (let process = 0; process < CLIENT_PROCESSES; process++) {
-      const share = Math.floor((connections + process) / CLIENT_PROCESSES);
-      progress(`opening ${share} connections, process ${process + 1} of ${CLIENT_PROCESSES}`);
-      await endpoints.addClient(share, openFiles(share));
+    const emptyClientsPssBytes = clientsPss();
+    for (const [index, client] of clients.entries()) {
+      const share = Math.floor((connections + index) / CLIENT_PROCESSES) - 1;
+      progress(`opening ${share} connections, process ${index + 1} of ${CLIENT_PROCESSES}`);
+      await client.ask<void>({ scenario: call, connections: share } satisfies ClientRequest, CONNECT_MS);
     }
     progress("using each connection once");
     await endpoints.verify(call);
@@ -55,6 +65,7 @@ export async function measureIdle(
       cpuMs: cpuMs(server.pid) - cpuBefore,
       watchedMs: performance.now() - began,
       pssBytes: pssBytes(server.pid),
+      clientsPssBytes: clientsPss() - emptyClientsPssBytes,
     };
     progress("using each connection again");
     await endpoints.verify(call);
@@ -69,7 +80,7 @@ export async function measureIdle(
 function openFiles(connections: number): StartOptions {
   const limits = readFileSync("/proc/self/limits", "utf8");
   const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)![1];
-  const needed = connections + OTHER_FILES;
+  const needed = Math.ceil(connections) + OTHER_FILES;
   if (hard === "unlimited" || Number(hard) >= needed) return {};
   if (process.getuid!() !== 0) {
     throw new Error(
@@ -78,16 +89,4 @@ function openFiles(connections: number): StartOptions {
     );
   }
   return { prefix: ["prlimit", `--nofile=${needed}`] };
-}
-
-function pssBytes(pid: number): number {
-  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  return Number(/^Pss:\s+(\d+) kB/m.exec(rollup)![1]) * 1024;
-}
-
-function cpuMs(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The name, second of the fields, may hold anything but ends with the last parenthesis; utime and stime are 14 and 15.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[14 - 3]) + Number(fields[15 - 3])) * MS_PER_TICK;
 }

@@ -1,10 +1,11 @@
 /** `npm run bench -- OPTIONS`: see `--help`. */
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
-import { measureIdle } from "./idle.js";
+import { measureIdle, type IdleResult } from "./idle.js";
 import { loadImplementation } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
 import { defaultPlacement, type Placement } from "./placement.js";
+import { measurePolling, type PollingResult } from "./polling.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
 import { markdownReport, terminalReport } from "./report.js";
@@ -24,6 +25,7 @@ interface Options {
   only?: string[];
   rounds?: number;
   idleConnections?: number;
+  polling?: boolean;
   cpus?: Placement;
   pin: boolean;
   json?: string;
@@ -50,7 +52,7 @@ const command = new Command("npm run bench --")
   .option("--quick", "the scenarios and slices that take less than a minute")
   .option(
     "--only <id...>",
-    "only scenarios whose id contains one of these, such as sluice/unix (see --list); with idle, none",
+    "only scenarios whose id contains one of these, such as sluice/unix (see --list); none, with --idle-connections or --polling, for a word that no id has",
   )
   .option(
     "--rounds <n>",
@@ -59,9 +61,10 @@ const command = new Command("npm run bench --")
   )
   .option(
     "--idle-connections <n>",
-    "then hold this many idle unix connections and weigh the server",
+    "then hold this many idle connections over unix, and a tenth of them over shm, and weigh them",
     positiveInteger,
   )
+  .option("--polling", "then measure what polling before sleeping costs over shm, and what it brings")
   .option("--cpus <server,client>", "the CPUs to pin them to (default: the first two)", cpuPair)
   .option("--no-pin", "let the kernel choose the CPUs")
   .option("--json <file>", "write the result here")
@@ -107,8 +110,8 @@ async function main(options: Options): Promise<void> {
 async function run(options: Options, show: (text: string) => void): Promise<BenchResult> {
   const all = options.quick ? quickScenarios() : allScenarios();
   const scenarios = options.only === undefined ? all : selectScenarios(all, options.only);
-  const idleConnections = options.idleConnections;
-  if (scenarios.length === 0 && idleConnections === undefined) {
+  const { idleConnections } = options;
+  if (scenarios.length === 0 && idleConnections === undefined && !options.polling) {
     throw new Error(`no scenario's id contains ${options.only!.join(" or ")}; --list prints the ids`);
   }
   const plan = options.quick ? QUICK : DEFAULT;
@@ -129,9 +132,16 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
   };
   const rounds = options.rounds ?? plan.rounds;
   const slices = await measure(scenarios, { ...plan, rounds, placement }, show);
-  const idle =
-    idleConnections === undefined ? [] : [await measureIdle("sluice", "unix", idleConnections, show)];
-  return { ...about, ...makeRows(scenarios, slices), idle };
+  const idle: IdleResult[] = [];
+  if (idleConnections !== undefined) {
+    idle.push(await measureIdle("sluice", "unix", idleConnections, show));
+    idle.push(await measureIdle("sluice", "shm", Math.ceil(idleConnections / 10), show));
+  }
+  const polling: PollingResult[] = [];
+  for (const transport of options.polling ? ["shm", "shm-nopoll"] : []) {
+    polling.push(await measurePolling(transport, placement, show));
+  }
+  return { ...about, ...makeRows(scenarios, slices), idle, polling };
 }
 
 async function packagesOf(scenarios: readonly Scenario[]): Promise<string[]> {

@@ -90,7 +90,16 @@ function sections(result: BenchResult): Section[] {
     },
     {
       title: "Idle connections",
-      head: ["implementation", "transport", "connections", "PSS empty", "PSS", "per connection", "CPU"],
+      head: [
+        "implementation",
+        "transport",
+        "connections",
+        "PSS before",
+        "PSS",
+        "a connection",
+        "and client",
+        "CPU",
+      ],
       body: result.idle.map((idle) => [
         idle.implementation,
         idle.transport,
@@ -98,9 +107,36 @@ function sections(result: BenchResult): Section[] {
         `${(idle.emptyPssBytes / 2 ** 20).toFixed(0)} MiB`,
         `${(idle.pssBytes / 2 ** 20).toFixed(0)} MiB`,
         `${((idle.pssBytes - idle.emptyPssBytes) / idle.connections / 1024).toFixed(1)} KiB`,
+        `${(idle.clientsPssBytes / idle.connections / 1024).toFixed(1)} KiB`,
         `${idle.cpuMs} ms in ${(idle.watchedMs / 1000).toFixed(1)} s`,
       ]),
       words: 2,
+    },
+    {
+      title: "Polling before sleeping",
+      head: ["transport", "calls", "p50 us", "p99 us", "CPU of both"],
+      body: result.polling.flatMap(({ transport, paced }) =>
+        paced.map(({ gapMs, p50Us, p99Us, cpuPercent }) => [
+          transport,
+          `one every ${gapMs} ms`,
+          formatUs(p50Us),
+          formatUs(p99Us),
+          `${cpuPercent.toFixed(1)} %`,
+        ]),
+      ),
+      words: 2,
+    },
+    {
+      title: "Beside the calls",
+      head: ["transport", "idle CPU", "p50 us on one CPU", "10 ms timer p50", "worst"],
+      body: result.polling.map((row) => [
+        row.transport,
+        `${row.idleCpuPercent.toFixed(2)} %`,
+        formatUs(row.sameCpuP50Us),
+        `${row.timerP50Ms.toFixed(1)} ms`,
+        `${row.timerMaxMs.toFixed(1)} ms`,
+      ]),
+      words: 1,
     },
   ];
   return all.filter(({ body }) => body.length > 0);

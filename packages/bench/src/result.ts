@@ -2,6 +2,7 @@
 import type { IdleResult } from "./idle.js";
 import type { Machine } from "./machine.js";
 import type { Placement } from "./placement.js";
+import type { PollingResult } from "./polling.js";
 import { plain, scenarioId, type CallOption, type Kind, type Scenario } from "./scenarios.js";
 import { median, summarise, type Slice, type Summary } from "./statistics.js";
 
@@ -36,6 +37,7 @@ export interface BenchResult {
   readonly rows: readonly Row[];
   readonly callOptions: readonly CallOptionRow[];
   readonly idle: readonly IdleResult[];
+  readonly polling: readonly PollingResult[];
 }
 
 /** Rows of `scenarios` from their slices. A call option's row needs its plain scenario among them. */
