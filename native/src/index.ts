@@ -252,7 +252,7 @@ export interface PeerCredentials {
 export type AcceptedPeer = PeerCredentials | { readonly address: string; readonly port: number };
 
 export interface ListenerHandler {
-  /** A connection was accepted. `fd`, which does not block, is now the handler's. TCP has `TCP_NODELAY` set. */
+  /** A connection was accepted. `fd`, which does not block, is now the handler's. TCP has `TCP_NODELAY` set, and `TCP_NOTSENT_LOWAT`. */
   onConnection(fd: number, peer: AcceptedPeer): void;
   /**
    * No descriptor or memory is left for another connection (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`). The listener
@@ -282,7 +282,7 @@ export interface SocketListener {
 }
 
 export interface ConnectorHandler {
-  /** Connected. `fd`, which does not block, is now the handler's. TCP has `TCP_NODELAY` set. */
+  /** Connected. `fd`, which does not block, is now the handler's. TCP has `TCP_NODELAY` set, and `TCP_NOTSENT_LOWAT`. */
   onConnect(fd: number): void;
   onError(error: SystemError): void;
 }

@@ -76,7 +76,7 @@ void SocketConnector::Finish() {
 }
 
 void SocketConnector::Connected() {
-  if (address_->family() != AF_UNIX) os::SetOption(fd_.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  if (address_->family() != AF_UNIX) os::SetTcpOptions(fd_.get());
   const int fd = environment().Lend(std::move(fd_));
   CloseAndTell("onConnect", Napi::Number::New(environment().env(), fd));
 }

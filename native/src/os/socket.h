@@ -25,6 +25,17 @@ inline int GetOption(int fd, int level, int option) {
   return value;
 }
 
+// How much TCP takes that it cannot send yet. Without a limit a small message waits behind megabytes where the network is
+// the slowest part: 40 ms instead of 25 ms behind large calls at 800 Mbit/s, which are no slower for it. On loopback there
+// is no difference. (TCP_NOTSENT_LOWAT: Documentation/networking/ip-sysctl.rst, tcp_notsent_lowat.)
+inline constexpr int kTcpUnsentBytes = 128 * 1024;
+
+// What every TCP connection is set to.
+inline void SetTcpOptions(int fd) {
+  SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  SetOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kTcpUnsentBytes);
+}
+
 // The error that the socket has met since it was last asked, 0 for none. Asking clears it.
 inline int PendingError(int fd) { return GetOption(fd, SOL_SOCKET, SO_ERROR); }
 
@@ -79,7 +90,7 @@ inline UniqueFd Accept(int listener, Address& peer) {
   for (;;) {
     UniqueFd fd(accept4(listener, peer.buffer(), peer.buffer_length(), SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
-      if (peer.family() != AF_UNIX) SetOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+      if (peer.family() != AF_UNIX) SetTcpOptions(fd.get());
       return fd;
     }
     switch (errno) {

@@ -89,7 +89,7 @@ inline UniqueFd ConnectUntil(const Address& address, const Deadline& deadline) {
       FinishConnecting(fd.get(), address);
     }
     if (progress != Progress::kBacklogFull) {
-      if (address.family() != AF_UNIX) SetOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+      if (address.family() != AF_UNIX) SetTcpOptions(fd.get());
       return fd;
     }
     const Clock::time_point again = Clock::now() + pause;

@@ -91,6 +91,7 @@ TEST("TCP: connect, accept, addresses and no delay") {
     CHECK(server);
     CHECK(peer == Address::Local(client.get()));
     CHECK(GetOption(server.get(), IPPROTO_TCP, TCP_NODELAY) != 0);
+    CHECK(GetOption(server.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT) == kTcpUnsentBytes);
   }
 }
 
