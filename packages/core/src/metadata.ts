@@ -30,7 +30,7 @@ const NAME_BYTE = Uint8Array.from({ length: 256 }, (_, byte) =>
 export class Metadata implements Iterable<[string, MetadataValue]> {
   /** The entries, and the block that says the same, as it arrived or by itself; none while there is nothing. */
   #entries: [string, MetadataValue][] | undefined = undefined;
-  #arrived: KeptBlock | undefined = undefined;
+  #arrived: ReceivedBlock | undefined = undefined;
   #block: Uint8Array | undefined = undefined;
 
   constructor(init?: MetadataInit) {
@@ -58,7 +58,7 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
   }
 
   /** @private Metadata that arrived: a block that is known to be good. */
-  static fromBlock(block: KeptBlock): Metadata {
+  static fromBlock(block: ReceivedBlock): Metadata {
     const metadata = new Metadata();
     metadata.#arrived = block;
     return metadata;
@@ -144,10 +144,10 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
 }
 
 /**
- * @private The metadata that arrived as `memory[start..end)`, which it copies; or why it is malformed. The block that
+ * @private The block that arrived as `memory[start..end)`, which it copies; or why it is malformed. The block that
  * came last is remembered: the next is most often the same, or differs in a value or two.
  */
-export function decodeMetadata(memory: Uint8Array, start: number, end: number): Metadata | string {
+export function receiveMetadata(memory: Uint8Array, start: number, end: number): ReceivedBlock | string {
   if (memory !== frames) {
     frames = memory;
     framesView = new DataView(memory.buffer, memory.byteOffset, memory.length);
@@ -159,15 +159,15 @@ export function decodeMetadata(memory: Uint8Array, start: number, end: number): 
     if (malformed !== undefined) return malformed;
     lastArrived = keepBlock(memory, start, end);
   }
-  return Metadata.fromBlock(lastArrived);
+  return lastArrived;
 }
 
 /** The memory that frames were read from last. */
 let frames = NO_BYTES;
 let framesView = new DataView(NO_BYTES.buffer);
 
-/** A block, never to be changed: `memory[start..end)`. `view` is of all of `memory`. */
-interface KeptBlock {
+/** @private A good block, never to be changed: `memory[start..end)`. `view` is of all of `memory`. */
+export interface ReceivedBlock {
   readonly memory: Uint8Array;
   readonly view: DataView;
   readonly start: number;
@@ -181,10 +181,10 @@ let poolUsed = 0;
 const POOL_BYTES = 16 << 10;
 const POOLED_BYTES = 1024;
 
-let lastArrived: KeptBlock = { memory: pool, view: poolView, start: 0, end: 0 };
+let lastArrived: ReceivedBlock = { memory: pool, view: poolView, start: 0, end: 0 };
 
 /** A copy of the block `memory[start..end)`. */
-function keepBlock(memory: Uint8Array, start: number, end: number): KeptBlock {
+function keepBlock(memory: Uint8Array, start: number, end: number): ReceivedBlock {
   const length = end - start;
   if (length > POOLED_BYTES) {
     const own = Uint8Array.prototype.slice.call(memory, start, end);
@@ -199,7 +199,7 @@ function keepBlock(memory: Uint8Array, start: number, end: number): KeptBlock {
   return { memory: pool, view: poolView, start: poolUsed, end: (poolUsed += length) };
 }
 
-function viewOf({ memory, start, end }: KeptBlock): Uint8Array {
+function viewOf({ memory, start, end }: ReceivedBlock): Uint8Array {
   return memory.subarray(start, end);
 }
 
@@ -422,7 +422,7 @@ export function keepMetadata(block: Uint8Array): Uint8Array {
 }
 
 /** The entries of a block. They share nothing with it. */
-function decodeEntries({ memory, start: from, end: to }: KeptBlock): [string, MetadataValue][] {
+function decodeEntries({ memory, start: from, end: to }: ReceivedBlock): [string, MetadataValue][] {
   const entries: [string, MetadataValue][] = [];
   for (let at = from; at < to;) {
     const nameEnd = at + 1 + memory[at]!;

@@ -7,7 +7,7 @@ import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./
 import { iteratorOf, MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
 import type { MethodInfo } from "./method.js";
-import { Metadata, type MetadataValue } from "./metadata.js";
+import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js";
 import type { AcceptedStream, IncomingCall, Session } from "./session.js";
 import { Status } from "./status.js";
 import { Stream, type Ending } from "./stream.js";
@@ -95,7 +95,8 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   readonly cancellation = new CancelSource();
   /** Why the call was cancelled, once it was. */
   cancelled: CancelReason | undefined = undefined;
-  metadata: Metadata | undefined;
+  readonly #received: ReceivedBlock | undefined;
+  #metadata: Metadata | undefined = undefined;
   header: Metadata | undefined = undefined;
   trailer: Metadata | undefined = undefined;
   /** Nothing of the response can be changed any more. */
@@ -112,7 +113,12 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     this.bound = bound;
     this.channel = channel;
     this.callExpireAt = call.expireAt;
-    this.metadata = call.metadata;
+    this.#received = call.metadata;
+  }
+
+  get metadata(): Metadata {
+    const received = this.#received;
+    return (this.#metadata ??= received === undefined ? new Metadata() : Metadata.fromBlock(received));
   }
 
   get signal(): AbortSignal {
@@ -358,7 +364,7 @@ class CallContext implements ServerContext {
   }
 
   get metadata(): Metadata {
-    return (this.call.metadata ??= new Metadata());
+    return this.call.metadata;
   }
 
   get peer(): Peer {

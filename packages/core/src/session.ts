@@ -6,7 +6,7 @@ import type { Clock, Timer } from "./clock.js";
 import type { MessageCodec } from "./definition.js";
 import { RpcError } from "./error.js";
 import type { Limits } from "./limits.js";
-import type { Metadata } from "./metadata.js";
+import { Metadata, type ReceivedBlock } from "./metadata.js";
 import { MessageReader, MessageWriter } from "./protobuf/index.js";
 import { platform } from "./protobuf/platform.js";
 import { recycle } from "./protobuf/writer.js";
@@ -70,7 +70,8 @@ export interface IncomingCall {
   readonly path: string;
   /** On the session's clock. */
   readonly expireAt: number | undefined;
-  readonly metadata: Metadata | undefined;
+  /** For `Metadata.fromBlock`: most handlers never look at it. */
+  readonly metadata: ReceivedBlock | undefined;
 }
 
 /** Answers the calls that arrive. */
@@ -605,7 +606,7 @@ export class Session implements ConnectionHandler {
       expireAt = this.clock.now() + readU32(memory, at);
       at += 4;
     }
-    let metadata: Metadata | undefined = undefined;
+    let metadata: ReceivedBlock | undefined = undefined;
     if ((flags & Flag.METADATA) !== 0) {
       const blockEnd = this.#blockEnd(memory, at, end);
       metadata = readMetadata(memory, at + 2, blockEnd);
@@ -831,7 +832,7 @@ export class Session implements ConnectionHandler {
     stream.receivedHeaders = true;
     const blockEnd = this.#blockEnd(memory, start, end);
     if (blockEnd !== end) throw new ProtocolError("HEADERS is longer than its metadata");
-    const metadata = readMetadata(memory, start + 2, blockEnd);
+    const metadata = Metadata.fromBlock(readMetadata(memory, start + 2, blockEnd));
     if (!this.#isOver(stream)) stream.onHeaders(metadata);
   }
 
@@ -867,7 +868,7 @@ export class Session implements ConnectionHandler {
     let trailers: Metadata | undefined = undefined;
     if ((flags & Flag.METADATA) !== 0) {
       const blockEnd = this.#blockEnd(memory, at, end);
-      trailers = readMetadata(memory, at + 2, blockEnd);
+      trailers = Metadata.fromBlock(readMetadata(memory, at + 2, blockEnd));
       at = blockEnd;
     }
     if ((flags & Flag.MESSAGE) === 0 && at !== end) throw new ProtocolError("END is longer than its parts");

@@ -3,7 +3,7 @@
  * rules. All integers are little-endian.
  */
 import { RpcError, type ErrorDetail } from "./error.js";
-import { decodeMetadata, type Metadata } from "./metadata.js";
+import { receiveMetadata, type ReceivedBlock } from "./metadata.js";
 import { DecodeError, MessageReader, MessageWriter, WireType } from "./protobuf/index.js";
 import { Status } from "./status.js";
 import { FRAME_HEADER_BYTES } from "./transport.js";
@@ -230,8 +230,8 @@ export function writeMetadata(memory: Uint8Array, at: number, block: Uint8Array)
 }
 
 /** Read a metadata block `memory[start..end)` (without its length). The result shares nothing with `memory`. */
-export function readMetadata(memory: Uint8Array, start: number, end: number): Metadata {
-  const metadata = decodeMetadata(memory, start, end);
+export function readMetadata(memory: Uint8Array, start: number, end: number): ReceivedBlock {
+  const metadata = receiveMetadata(memory, start, end);
   if (typeof metadata === "string") throw new ProtocolError(metadata);
   return metadata;
 }
