@@ -135,7 +135,7 @@ bool RingChannel::Awaits(uint64_t now) {
 
 // Raises the flag, after which the peer rings; false if there is something to do after all.
 bool RingChannel::Sleep() {
-  // SYNC POINT: the flag before the last look; the peer publishes before it looks at the flag.
+  // SYNC POINT 3 and 4: the flag before the last look; the peer publishes before it looks at the flag.
   sleeping_->store(os::kAsleepOnSocket, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!Ready()) return true;

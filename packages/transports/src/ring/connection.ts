@@ -149,6 +149,7 @@ export class RingConnection implements Connection, RingHandler {
 
   /** Asks how much room the peer has made. -1 if what it says cannot be. */
   #look(): number {
+    // SYNC POINT 2: the tail, then the room that it gives.
     const tail = Atomics.load(this.#shared, this.#outTail);
     const used = (this.#head - tail) >>> 0;
     if (used > (this.#head - this.#peerTail) >>> 0 || used % ALIGNMENT !== 0) {
@@ -166,7 +167,7 @@ export class RingConnection implements Connection, RingHandler {
   #wait(min: number): number {
     if (this.#blocked) return this.#look();
     this.#awaitRoom(this.#capacity >> 1);
-    // SYNC POINT: the wish before the last look; the peer makes room before it looks for the wish.
+    // SYNC POINT 4: the wish before the last look; the peer makes room before it looks for the wish.
     const free = this.#look();
     if (free >= min) this.#awaitRoom(0);
     return free;
@@ -188,7 +189,7 @@ export class RingConnection implements Connection, RingHandler {
     const head = (this.#head + padded(used)) | 0;
     this.#head = head;
     words[PUBLISHED] = head;
-    // SYNC POINT: the record, then the head that publishes it, then a look at whether the peer sleeps.
+    // SYNC POINT 1 and 3: the record, then the head that publishes it, then a look at whether the peer sleeps.
     Atomics.store(this.#shared, this.#outHead, head);
     this.#wakePeer();
     if (words[LISTED] === 0) this.#channel.watch();
@@ -196,6 +197,7 @@ export class RingConnection implements Connection, RingHandler {
 
   #wakePeer(): void {
     if (Atomics.load(this.#shared, this.#peerSleeping) === AWAKE) return;
+    // SYNC POINT 5: of several who see the flag, one takes it down.
     const how = Atomics.exchange(this.#shared, this.#peerSleeping, AWAKE);
     if (how !== AWAKE) this.#channel.ring(how);
   }
@@ -290,7 +292,7 @@ export class RingConnection implements Connection, RingHandler {
   /** Takes what was published before this began, and no more, so that timers and others have their turn. */
   #take(): void {
     if (this.#state === CLOSED) return;
-    // SYNC POINT: the head that publishes records, then the records.
+    // SYNC POINT 1: the head that publishes records, then the records.
     const head = Atomics.load(this.#shared, this.#inHead);
     const available = (head - this.#tail) >>> 0;
     if (available === 0) return this.#checkFault();
@@ -352,7 +354,7 @@ export class RingConnection implements Connection, RingHandler {
     this.#tail = tail;
     this.#words[TAKEN] = tail;
     this.#checkFault();
-    // SYNC POINT: the room, then a look at whether the peer waits for it.
+    // SYNC POINT 2 and 4: the copy, then the tail that gives its room, then a look at whether the peer waits for it.
     Atomics.store(this.#shared, this.#inTail, tail);
     const wanted = Atomics.load(this.#shared, this.#peerWaiting) >>> 0;
     if (wanted !== 0 && this.#capacity - ((head - tail) >>> 0) >= wanted) this.#wakePeer();
