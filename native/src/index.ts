@@ -213,7 +213,7 @@ export interface Blocking {
   read(fd: number, bytes: Uint8Array, start: number): number;
   /** Write `bytes[start..end)`: how many were taken, -1 when there is no room. */
   write(fd: number, bytes: Uint8Array, start: number, end: number): number;
-  /** As `read`, from a Unix socket; a descriptor that comes with the bytes becomes `received[0]`, the caller's. */
+  /** As `read`, from a Unix socket; a descriptor that comes with the bytes becomes `received[0]`, the caller's; another fails with `EPROTO`. */
   receiveDescriptor(
     fd: number,
     bytes: Uint8Array,

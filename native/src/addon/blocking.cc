@@ -63,14 +63,16 @@ Napi::Value Write(Info info) {
 Napi::Value ReceiveDescriptor(Info info) {
   const int fd = ToDescriptor(info[0], "fd");
   const std::span<uint8_t> bytes = Part(info[1], info[2], info[3]);
+  const Napi::Array received = info[4].As<Napi::Array>();
   std::vector<os::UniqueFd> fds;
   bool truncated = false;
-  const ssize_t count = os::ReceiveWithDescriptors(fd, std::as_writable_bytes(bytes), 1, fds, truncated);
+  // One in all, however many messages they come with.
+  const size_t limit = received.Length() == 0 ? 1 : 0;
+  const ssize_t count = os::ReceiveWithDescriptors(fd, std::as_writable_bytes(bytes), limit, fds, truncated);
   const Napi::Value result = Count(info, count, "recvmsg");
   if (truncated) throw os::SystemError(EPROTO, "recvmsg", "more than one descriptor");
   if (!fds.empty()) {
-    const int received = Environment::Of(info.Env()).Lend(std::move(fds.front()));
-    info[4].As<Napi::Array>().Set(0u, Napi::Number::New(info.Env(), received));
+    received.Set(0u, Napi::Number::New(info.Env(), Environment::Of(info.Env()).Lend(std::move(fds.front()))));
   }
   return result;
 }

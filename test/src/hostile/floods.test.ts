@@ -223,5 +223,5 @@ onEveryCarrier(
       );
     });
   },
-  ({ name }) => name === "unix:" || name === "tcp://127.0.0.1",
+  ({ name }) => ["unix:", "tcp://127.0.0.1", "shm:"].includes(name),
 );

@@ -331,5 +331,5 @@ onEveryCarrier(
       peer.destroy();
     });
   },
-  ({ name }) => name === "unix:" || name === "tcp://127.0.0.1",
+  ({ name }) => ["unix:", "tcp://127.0.0.1", "shm:"].includes(name),
 );

@@ -1,9 +1,11 @@
 /**
- * A client made from the specification of the wire alone (docs/wire.md), over a plain socket: it sends whatever it is
+ * A client made from the specification of the wire alone (docs/wire.md), over a plain socket or rings: it sends whatever it is
  * told to, in whatever order. Nothing here is shared with the implementation that it tests.
  */
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
+import type { Duplex } from "node:stream";
 import { within } from "../within.js";
+import { RingPeer, RingStream } from "./ring.js";
 
 export const Type = {
   HELLO: 1,
@@ -144,14 +146,14 @@ export class RawPeer {
   onFrame: (frame: Frame) => void = () => {};
   /** Whether the connection is gone. */
   ended = false;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   #pings = 0;
   #onPong: (payload: Buffer) => void = () => {};
   #buffer: Buffer = Buffer.alloc(0);
   #waiting: { readonly type: number; readonly resolve: (frame: Frame) => void }[] = [];
 
-  private constructor(socket: Socket) {
-    this.#socket = socket.setNoDelay();
+  private constructor(socket: Duplex) {
+    this.#socket = socket;
     this.closed = new Promise((resolve) => {
       socket.once("close", () => {
         this.ended = true;
@@ -163,8 +165,9 @@ export class RawPeer {
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
   }
 
-  /** Connect to a `unix:` or `tcp:` address; says nothing. */
+  /** Connect to a `unix:`, `tcp:`, `shm:` or `mmap:` address; says nothing. */
   static async connect(address: string): Promise<RawPeer> {
+    if (/^(shm|mmap):/.test(address)) return new RawPeer(new RingStream(await RingPeer.connect(address)));
     const tcp = /^tcp:\/\/(.*):(\d+)$/.exec(address);
     const socket =
       tcp === null
@@ -178,7 +181,7 @@ export class RawPeer {
       }),
       `a connection to ${address}`,
     );
-    return new RawPeer(socket);
+    return new RawPeer(socket.setNoDelay());
   }
 
   /** Connect, and say HELLO as a good client would. */

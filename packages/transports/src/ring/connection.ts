@@ -136,6 +136,7 @@ export class RingConnection implements Connection, RingHandler {
     let free = this.#capacity - ((this.#head - this.#peerTail) >>> 0);
     if (free < this.#maxFrameBytes) {
       free = this.#look();
+      if (free < 0) return false;
       if (free < min) {
         free = this.#wait(min);
         if (free < min) return false;
@@ -199,7 +200,13 @@ export class RingConnection implements Connection, RingHandler {
     if (Atomics.load(this.#shared, this.#peerSleeping) === AWAKE) return;
     // SYNC POINT 5: of several who see the flag, one takes it down.
     const how = Atomics.exchange(this.#shared, this.#peerSleeping, AWAKE);
-    if (how !== AWAKE) this.#channel.ring(how);
+    if (how === AWAKE) return;
+    try {
+      this.#channel.ring(how);
+    } catch (error) {
+      // Such as a flag of no meaning. Whoever sends must not be told: the connection ends.
+      this.destroy(this.#corrupt((error as Error).message));
+    }
   }
 
   cancel(): void {
@@ -364,12 +371,11 @@ export class RingConnection implements Connection, RingHandler {
   #deliver(scratch: Scratch, bytes: number): void {
     const memory = scratch.bytes;
     const handler = this.#handler!;
-    for (let start = 0; start < bytes;) {
+    for (let start = 0; start < bytes && this.#state === OPEN;) {
       const length = scratch.words[start >> 2]! >>> 0;
       const end = start + FRAME_HEADER_BYTES + length;
       if (end > bytes) throw this.#corrupt("the length of a frame changed while it was read");
       handler.onFrame(memory, start, end);
-      if (this.#state !== OPEN) return;
       start = padded(end);
     }
   }
@@ -392,15 +398,19 @@ export class RingConnection implements Connection, RingHandler {
   }
 
   #checkFault(): void {
-    if (this.#fault[0] !== 0) {
-      throw new RpcError(
-        Status.UNAVAILABLE,
-        `the shared memory with ${this.peer.address} is gone in part: its file was truncated, or its file system is full`,
-      );
-    }
+    if (this.#fault[0] !== 0) throw this.#gone();
   }
 
+  #gone(): RpcError {
+    return new RpcError(
+      Status.UNAVAILABLE,
+      `the shared memory with ${this.peer.address} is gone in part: its file was truncated, or its file system is full`,
+    );
+  }
+
+  /** The zeroes that take the place of memory that is gone look corrupt, too. */
   #corrupt(how: string): RpcError {
+    if (this.#fault[0] !== 0) return this.#gone();
     return new RpcError(Status.UNAVAILABLE, `the peer at ${this.peer.address} corrupted its ring: ${how}`);
   }
 

@@ -5,6 +5,7 @@
 import { RpcError, Status } from "@sluice/core";
 import type { ByteChannel, Native, Segment, SegmentKind } from "@sluice/native";
 import { END } from "../stream/channel.js";
+import { MIN_CAPACITY } from "./layout.js";
 
 const MAGIC = 0x52474c53; // "SLGR"
 const VERSION = 1;
@@ -116,6 +117,9 @@ function openSegment(
   const kind = KINDS[number - 1];
   if (kind === undefined)
     throw cannotConnect(address, `the server sent a segment of an unknown kind (${number})`);
+  if (size < MIN_CAPACITY) {
+    throw cannotConnect(address, `the server's rings have ${size} bytes, and must have ${MIN_CAPACITY} at least`);
+  }
   const handle = kind === "sysv" ? view.getInt32(16, true) : descriptor;
   if (handle === undefined) throw cannotConnect(address, "the server sent no descriptor of its segment");
   try {
