@@ -152,7 +152,8 @@ export class RawPeer {
   #buffer: Buffer = Buffer.alloc(0);
   #waiting: { readonly type: number; readonly resolve: (frame: Frame) => void }[] = [];
 
-  private constructor(socket: Duplex) {
+  /** Takes over a connection to a server. */
+  constructor(socket: Duplex) {
     this.#socket = socket;
     this.closed = new Promise((resolve) => {
       socket.once("close", () => {

@@ -3,7 +3,14 @@
  * docs/shared-memory.md states; nothing here is shared with the implementation that it tests.
  */
 import { Duplex } from "node:stream";
-import { native, type ByteChannel, type Native, type Segment, type SegmentKind } from "@sluice/native";
+import {
+  native,
+  type ByteChannel,
+  type Native,
+  type Segment,
+  type SegmentKind,
+  type SocketListener,
+} from "@sluice/native";
 import { within } from "../within.js";
 
 export const SEGMENT_MAGIC = 0x52474c53;
@@ -80,7 +87,8 @@ export class Doorbell {
     const arrived = new Promise<void>((resolve, reject) => {
       this.#onSetup = () => {
         if (this.received.length >= SETUP_BYTES) resolve();
-        else if (this.ended) reject(new Error("the server closed the control socket before it sent a segment"));
+        else if (this.ended)
+          reject(new Error("the server closed the control socket before it sent a segment"));
       };
       this.#onSetup();
     });
@@ -147,7 +155,9 @@ export class Ring {
   }
 
   get unread(): number {
-    return (this.load(Word.head(this.peer)) - this.tail) >>> 0;
+    const unread = (this.load(Word.head(this.peer)) - this.tail) >>> 0;
+    // Zeroes, where the segment has been truncated.
+    return this.segment.fault[0] === 0 ? unread : 0;
   }
 
   /** The first store of a publish: the record, where the peer does not look yet. */
@@ -172,7 +182,8 @@ export class Ring {
     if (unread === 0) return undefined;
     const at = this.at(this.peer, this.tail);
     const bytes = 12 + this.bytes.readUInt32LE(at);
-    if (padded(bytes) > unread) throw new Error(`the victim published a frame of ${bytes} bytes in ${unread}`);
+    if (padded(bytes) > unread)
+      throw new Error(`the victim published a frame of ${bytes} bytes in ${unread}`);
     const frame = Buffer.from(this.bytes.subarray(at, at + bytes));
     this.tail = (this.tail + padded(bytes)) >>> 0;
     this.store(Word.tail(this.peer), this.tail);
@@ -221,6 +232,96 @@ export class RingPeer {
   close(): void {
     this.doorbell.close();
     this.ring.segment.close();
+  }
+}
+
+/**
+ * Listens, and passes each client on to a server whose rings it maps too: both ends of these connections are good, and
+ * somebody else writes to their memory.
+ */
+export class Interposer {
+  /** The connections there are, oldest first. */
+  readonly connections = new Set<Interposed>();
+  readonly #listener: SocketListener;
+
+  /** `path` is where it listens, `server` the address of who serves. */
+  constructor(
+    path: string,
+    readonly server: string,
+    onConnection: (connection: Interposed) => void = () => {},
+  ) {
+    const accept = async (fd: number): Promise<void> => {
+      const client = new Doorbell(fd, 0);
+      const connection = await Interposed.open(client, this.server).catch(() => client.close());
+      if (connection === undefined) return;
+      this.connections.add(connection);
+      connection.onClose = () => void this.connections.delete(connection);
+      onConnection(connection);
+    };
+    this.#listener = new (addon().SocketListener)(
+      { path },
+      {
+        onConnection: (fd) => void accept(fd),
+        onError(error) {
+          throw error;
+        },
+      },
+    );
+  }
+
+  /** The newest connection. */
+  get last(): Interposed {
+    const last = [...this.connections].at(-1);
+    if (last === undefined) throw new Error("nobody is connected");
+    return last;
+  }
+
+  close(): void {
+    this.#listener.close();
+    for (const connection of this.connections) connection.close();
+  }
+}
+
+export class Interposed {
+  onClose: () => void = () => {};
+  #closed = false;
+
+  private constructor(
+    readonly client: Doorbell,
+    readonly server: RingPeer,
+  ) {
+    client.received = Buffer.alloc(SETUP_BYTES); // all that comes is bells
+    server.doorbell.onBell = () => client.ring();
+    server.doorbell.onEnd = () => this.close();
+    client.onBell = () => server.doorbell.ring();
+    client.onEnd = () => this.close();
+  }
+
+  /** Takes `client` over. */
+  static async open(client: Doorbell, address: string): Promise<Interposed> {
+    const server = await RingPeer.connect(address);
+    const { received } = server.doorbell;
+    if (server.fd < 0) client.write(received);
+    else client.channel.sendDescriptors(received.subarray(0, SETUP_BYTES), [server.fd]);
+    return new Interposed(client, server);
+  }
+
+  get ring(): Ring {
+    return this.server.ring;
+  }
+
+  /** Wake both, whether they sleep or not. */
+  ringBoth(): void {
+    this.client.ring();
+    this.server.doorbell.ring();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.client.close();
+    this.server.close();
+    this.onClose();
   }
 }
 

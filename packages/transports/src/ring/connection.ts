@@ -205,7 +205,7 @@ export class RingConnection implements Connection, RingHandler {
       this.#channel.ring(how);
     } catch (error) {
       // Such as a flag of no meaning. Whoever sends must not be told: the connection ends.
-      this.destroy(this.#corrupt((error as Error).message));
+      this.destroy(this.#broken(`cannot be woken: ${(error as Error).message}`));
     }
   }
 
@@ -398,20 +398,22 @@ export class RingConnection implements Connection, RingHandler {
   }
 
   #checkFault(): void {
-    if (this.#fault[0] !== 0) throw this.#gone();
+    if (this.#fault[0] !== 0) throw this.#broken("");
   }
 
-  #gone(): RpcError {
+  #corrupt(how: string): RpcError {
+    return this.#broken(`corrupted its ring: ${how}`);
+  }
+
+  /** Why the connection must end: what the peer has done, unless it only seems so for the zeroes that replace lost memory. */
+  #broken(what: string): RpcError {
+    const { address } = this.peer;
     return new RpcError(
       Status.UNAVAILABLE,
-      `the shared memory with ${this.peer.address} is gone in part: its file was truncated, or its file system is full`,
+      this.#fault[0] === 0
+        ? `the peer at ${address} ${what}`
+        : `the shared memory with ${address} is gone in part: its file was truncated, or its file system is full`,
     );
-  }
-
-  /** The zeroes that take the place of memory that is gone look corrupt, too. */
-  #corrupt(how: string): RpcError {
-    if (this.#fault[0] !== 0) return this.#gone();
-    return new RpcError(Status.UNAVAILABLE, `the peer at ${this.peer.address} corrupted its ring: ${how}`);
   }
 
   #fail(error: unknown): void {

@@ -118,7 +118,10 @@ function openSegment(
   if (kind === undefined)
     throw cannotConnect(address, `the server sent a segment of an unknown kind (${number})`);
   if (size < MIN_CAPACITY) {
-    throw cannotConnect(address, `the server's rings have ${size} bytes, and must have ${MIN_CAPACITY} at least`);
+    throw cannotConnect(
+      address,
+      `the server's rings have ${size} bytes, and must have ${MIN_CAPACITY} at least`,
+    );
   }
   const handle = kind === "sysv" ? view.getInt32(16, true) : descriptor;
   if (handle === undefined) throw cannotConnect(address, "the server sent no descriptor of its segment");
