@@ -93,16 +93,19 @@ void RingChannel::Ring(const Napi::CallbackInfo& info) {
   });
 }
 
-void RingChannel::OnPoll(void* target, int, int) {
+void RingChannel::OnPoll(void* target, int status, int) {
   auto* channel = static_cast<RingChannel*>(target);
-  channel->environment().FromLoop([&] { channel->HearDoorbell(); });
+  channel->environment().FromLoop([&] { channel->HearDoorbell(status != 0); });
 }
 
-void RingChannel::HearDoorbell() {
+// `last`: libuv has stopped to watch the socket, which has an error (uv__poll_io). It comes after the bells.
+void RingChannel::HearDoorbell(bool last) {
   char bells[1024];
-  const ssize_t count =
-      os::Uninterrupted([&] { return recv(fd_.get(), bells, sizeof bells, MSG_DONTWAIT); });
-  if (count == -1 && errno == EAGAIN) return;
+  ssize_t count;
+  do {
+    count = os::Uninterrupted([&] { return recv(fd_.get(), bells, sizeof bells, MSG_DONTWAIT); });
+  } while (last && count > 0);
+  if (count == -1 && errno == EAGAIN && !last) return;
   // An end of file; or an error, which a peer leaves that goes away without hearing its own doorbell.
   if (count <= 0) return CloseAndTell("onEnd", environment().env().Undefined());
   sleeping_->store(os::kAwake, std::memory_order_release);

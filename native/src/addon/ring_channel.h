@@ -38,7 +38,7 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   void Unref(const Napi::CallbackInfo& info);
 
   static void OnPoll(void* channel, int status, int events);
-  void HearDoorbell();
+  void HearDoorbell(bool last);
 
   // Called by the poller.
   bool Ready() const;

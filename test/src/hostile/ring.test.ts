@@ -11,7 +11,7 @@ import { Child, descriptors } from "../processes.js";
 import { SOON } from "../suite.js";
 import { until, within } from "../within.js";
 import { Flag, frame, hello, open, RawPeer, streamId, Type } from "./raw.js";
-import { addon, dial, Doorbell, controlPath, RingPeer, RingStream, Word } from "./ring.js";
+import { addon, ASLEEP_ON_SOCKET, dial, Doorbell, controlPath, RingPeer, RingStream, Word } from "./ring.js";
 
 const HOLD = "sluice.testing.Probe/Hold";
 const PRODUCE = "sluice.testing.Probe/Produce";
@@ -506,6 +506,31 @@ for (const { kind, scheme, options } of KINDS) {
         mapped.close();
       });
     }
+
+    it("dies with bells on their way in both directions", async () => {
+      const peer = await mapped();
+      const { ring } = peer;
+      const fd = peer.doorbell.channel.detach();
+      try {
+        ring.store(Word.sleeping(1), ASLEEP_ON_SOCKET);
+        ring.write(hello());
+        ring.write(open(streamId(0), 0, CONSUME));
+        ring.write(frame({ type: Type.PING, payload: Buffer.alloc(8) }));
+        ring.publish();
+        addon().blocking.write(fd, Buffer.from([0]), 0, 1);
+        await until(
+          SOON,
+          () => ring.load(Word.sleeping(1)) === 0,
+          () => "the server to ring",
+        );
+        await victim.server.freeze();
+        addon().blocking.write(fd, Buffer.from([0]), 0, 1);
+      } finally {
+        // With what it has not read, it leaves an error for the server.
+        addon().closeFd(fd);
+        victim.server.thaw();
+      }
+    });
 
     it("connects and goes away at once, 200 times", async () => {
       for (let i = 0; i < 200; i++) addon().closeFd(await dial(controlPath(victim.address)));
