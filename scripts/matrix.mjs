@@ -3,7 +3,7 @@
  * lockfile nor node_modules change. Builds first, with the Node that runs this. Arguments go to scripts/test.mjs.
  */
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, run, step } from "./step.mjs";
@@ -14,6 +14,8 @@ await step("set up", () => run(process.execPath, [join(root, "scripts/setup.mjs"
 await step("build", () => run(process.execPath, [join(root, "scripts/build.mjs")]));
 
 const scratch = mkdtempSync(join(tmpdir(), "sluice-matrix-"));
+// Some tests run Node as another user.
+chmodSync(scratch, 0o755);
 process.once("exit", () => rmSync(scratch, { recursive: true, force: true }));
 const failed = [];
 await tryOn(process.execPath);

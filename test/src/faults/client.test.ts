@@ -118,7 +118,7 @@ onEveryCarrier(
       await expectNothingLeft(before);
     });
   },
-  ({ crossing, shared }) => crossing && shared,
+  ({ crossing, shared, like }) => crossing && shared && like === undefined,
 );
 
 describe("faults of a parent", () => {

@@ -134,7 +134,7 @@ onEveryCarrier(
       }
     });
   },
-  ({ crossing }) => crossing,
+  ({ crossing, like }) => crossing && like === undefined,
 );
 
 onEveryCarrier(
@@ -178,7 +178,7 @@ onEveryCarrier(
       await failed;
     });
   },
-  ({ crossing, shared }) => crossing && shared,
+  ({ crossing, shared, like }) => crossing && shared && like === undefined,
 );
 
 onEveryCarrier(
