@@ -284,7 +284,7 @@ export class Interposer {
 
 export class Interposed {
   onClose: () => void = () => {};
-  #closed = false;
+  closed = false;
 
   private constructor(
     readonly client: Doorbell,
@@ -312,13 +312,14 @@ export class Interposed {
 
   /** Wake both, whether they sleep or not. */
   ringBoth(): void {
+    if (this.closed) return;
     this.client.ring();
     this.server.doorbell.ring();
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.closed) return;
+    this.closed = true;
     this.client.close();
     this.server.close();
     this.onClose();
@@ -362,7 +363,8 @@ export class RingStream extends Duplex {
   override _write(bytes: Buffer, _encoding: string, written: () => void): void {
     this.#records = split(bytes);
     this.#written = written;
-    this.#work();
+    // Nothing is received here: an answer must not come before who has sent the question looks for it.
+    if (!this.#working) this.#send();
   }
 
   override _final(finished: () => void): void {
