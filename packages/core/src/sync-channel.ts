@@ -95,6 +95,8 @@ export class SyncChannel implements SessionOwner {
   readonly #dial: (timeoutMs: number) => BlockingConnection;
   readonly #limits: Limits;
   readonly #timeoutMs: number;
+  /** The options of a call that gives none. */
+  readonly #bounded: SyncCallOptions;
   readonly #clock = new WaitingClock();
   readonly #wheel = new TimerWheel(this.#clock);
   #session: Session | undefined;
@@ -118,6 +120,7 @@ export class SyncChannel implements SessionOwner {
     this.#dial = dial;
     this.#limits = completeLimits(options.limits);
     this.#timeoutMs = timeoutMs;
+    this.#bounded = { timeoutMs };
   }
 
   /** The client of a service. Throws INVALID_ARGUMENT for what is no generated Definition. */
@@ -151,7 +154,7 @@ export class SyncChannel implements SessionOwner {
   #unary(method: MethodInfo, request: unknown, options: SyncCallOptions = NO_OPTIONS): unknown {
     return this.#exclusively(() => {
       const call = this.#begin(method, request, options);
-      while (!call.ended) this.#wait(Infinity);
+      this.#await(() => call.ended);
       if (call.error !== undefined) throw call.error;
       if (call.received === 1) return call.take();
       throw new RpcError(Status.INTERNAL, `the peer sent ${call.received} responses instead of one`, {
@@ -163,7 +166,7 @@ export class SyncChannel implements SessionOwner {
   *#stream(method: MethodInfo, request: unknown, options: SyncCallOptions = NO_OPTIONS): Generator<unknown> {
     const call = this.#exclusively(() => this.#begin(method, request, options));
     const next = (): boolean => {
-      while (!call.available && !call.ended) this.#wait(Infinity);
+      this.#await(() => call.available || call.ended);
       return call.available;
     };
     try {
@@ -179,9 +182,11 @@ export class SyncChannel implements SessionOwner {
 
   #begin(method: MethodInfo, request: unknown, options: SyncCallOptions): SyncCall {
     const bounded =
-      options.timeoutMs === undefined && options.deadline === undefined
-        ? { ...options, timeoutMs: this.#timeoutMs }
-        : options;
+      options.timeoutMs !== undefined || options.deadline !== undefined
+        ? options
+        : options === NO_OPTIONS
+          ? this.#bounded
+          : { ...options, timeoutMs: this.#timeoutMs };
     const call = new SyncCall(this.#ready(bounded), method);
     call.begin(request, undefined, bounded);
     return call;
@@ -249,6 +254,15 @@ export class SyncChannel implements SessionOwner {
       cause?.message ?? `the peer at ${this.#address} closed the connection at once`,
       { cause, mayHaveRun: false },
     );
+  }
+
+  /** Waits until `done`; a call ends at its deadline at the latest. */
+  #await(done: () => boolean): void {
+    while (!done()) {
+      this.#connection!.wait(this.#clock.untilNextMs);
+      if (done()) return;
+      this.#clock.fireDue();
+    }
   }
 
   /** Lets the connection work, after up to `timeoutMs` in which there is nothing to do, and deadlines pass. */

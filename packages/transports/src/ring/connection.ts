@@ -296,6 +296,17 @@ export class RingConnection implements Connection, RingHandler {
     this.notifyClosed();
   }
 
+  /** Whether something to take comes while this looks for it `times` times. */
+  look(times: number): boolean {
+    const shared = this.#shared;
+    const at = this.#inHead;
+    const tail = this.#tail;
+    for (let looked = 0; looked < times; looked++) {
+      if (Atomics.load(shared, at) !== tail) return true;
+    }
+    return false;
+  }
+
   /** Takes what was published before this began, and no more, so that timers and others have their turn. */
   #take(): void {
     if (this.#state === CLOSED) return;
