@@ -1,0 +1,203 @@
+/** What is peculiar to shm: and mmap: beside the contract: where their control sockets are, and what they refuse. */
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { expect } from "chai";
+import { Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
+import { Endpoint, makeFrame } from "@sluice/transport-contract";
+import { nativeTransports, nodeTransports } from "@sluice/transports";
+import { refusal } from "./refusal.js";
+import { freshPath } from "./subjects.js";
+
+const isRoot = process.geteuid!() === 0;
+const STRANGER = 65534;
+
+(nativeTransports ? describe : describe.skip)("shm and mmap", () => {
+  const { shm, mmap, unix } = nativeTransports!;
+  const runtime = process.env["XDG_RUNTIME_DIR"];
+  let listeners: Listener[] = [];
+  let connections: Connection[] = [];
+  let directory: string;
+
+  beforeEach(() => {
+    directory = freshPath("");
+    mkdirSync(directory, { mode: 0o700 });
+    process.env["XDG_RUNTIME_DIR"] = directory;
+  });
+
+  afterEach(async () => {
+    for (const connection of connections) connection.destroy();
+    await Promise.all(listeners.map((listener) => listener.close()));
+    listeners = [];
+    connections = [];
+    rmSync(directory, { recursive: true });
+    if (runtime === undefined) delete process.env["XDG_RUNTIME_DIR"];
+    else process.env["XDG_RUNTIME_DIR"] = runtime;
+  });
+
+  async function listen(address: string, options: TransportOptions = {}): Promise<void> {
+    const transport = address.startsWith("mmap:") ? mmap : shm;
+    const accept = (connection: Connection): void => {
+      connections.push(connection);
+      new Endpoint(connection).start();
+    };
+    listeners.push(await transport.listen(address, accept, options));
+  }
+
+  async function connect(address: string, options: TransportOptions = {}): Promise<Connection> {
+    const transport = address.startsWith("mmap:") ? mmap : shm;
+    const connection = await transport.connect(address, options);
+    connections.push(connection);
+    return connection;
+  }
+
+  describe("the directory of names", () => {
+    it("is made below XDG_RUNTIME_DIR, for this user alone", async () => {
+      await listen("shm:here");
+      expect(statSync(join(directory, "sluice")).mode & 0o777).to.equal(0o700);
+      expect(readdirSync(join(directory, "sluice"))).to.deep.equal(["here"]);
+      expect((await connect("shm:here")).peer.uid).to.equal(process.geteuid!());
+    });
+
+    it("is /tmp/sluice-UID where there is no XDG_RUNTIME_DIR", async () => {
+      delete process.env["XDG_RUNTIME_DIR"];
+      const name = `test-${process.pid}`;
+      await listen(`shm:${name}`);
+      expect(lstatSync(`/tmp/sluice-${process.geteuid!()}/${name}`).isSocket()).to.equal(true);
+      await connect(`shm:${name}`);
+    });
+
+    it("need not be there for a client to learn that nobody listens", async () => {
+      const error = await refusal(connect("shm:nobody"), Status.UNAVAILABLE);
+      expect(error.message).to.include(join(directory, "sluice"));
+    });
+
+    it("is refused when others can enter it", async () => {
+      mkdirSync(join(directory, "sluice"));
+      chmodSync(join(directory, "sluice"), 0o755);
+      for (const attempt of [listen("shm:here"), connect("shm:here")]) {
+        expect((await refusal(attempt, Status.PERMISSION_DENIED)).message).to.include("mode 0755");
+      }
+    });
+
+    it("is refused when it is a link", async () => {
+      mkdirSync(join(directory, "elsewhere"), { mode: 0o700 });
+      symlinkSync("elsewhere", join(directory, "sluice"));
+      for (const attempt of [listen("shm:here"), connect("shm:here")]) {
+        expect((await refusal(attempt, Status.PERMISSION_DENIED)).message).to.include("is not a directory");
+      }
+      expect(readdirSync(join(directory, "elsewhere"))).to.deep.equal([]);
+    });
+
+    (isRoot ? it : it.skip)("is refused when it is another user's", async () => {
+      mkdirSync(join(directory, "sluice"), { mode: 0o700 });
+      chownSync(join(directory, "sluice"), STRANGER, STRANGER);
+      for (const attempt of [listen("shm:here"), connect("shm:here")]) {
+        expect((await refusal(attempt, Status.PERMISSION_DENIED)).message).to.include(`uid ${STRANGER}`);
+      }
+    });
+  });
+
+  for (const scheme of ["shm", "mmap"]) {
+    describe(`a path of ${scheme}:`, () => {
+      const at = (): string => `${scheme}:${directory}/control`;
+
+      it("that holds a file or a link is left alone", async () => {
+        writeFileSync(`${directory}/control`, "mine");
+        await refusal(listen(at()), Status.FAILED_PRECONDITION);
+        rmSync(`${directory}/control`);
+        symlinkSync("nowhere", `${directory}/control`);
+        await refusal(listen(at()), Status.FAILED_PRECONDITION);
+        expect(lstatSync(`${directory}/control`).isSymbolicLink()).to.equal(true);
+      });
+
+      it("is free again after the close, and nothing else is left there", async () => {
+        await listen(at());
+        await connect(at());
+        await listeners.pop()!.close();
+        expect(readdirSync(directory)).to.deep.equal([]);
+      });
+
+      it("where no server of shared memory listens is told from one where none does", async () => {
+        const server = createServer((socket) => socket.end("220 another protocol, and a long welcome\r\n"));
+        await new Promise<void>((resolve) => void server.listen(`${directory}/control`, resolve));
+        try {
+          const error = await refusal(connect(at()), Status.UNAVAILABLE);
+          expect(error.message).to.include("no server of shared memory");
+        } finally {
+          server.close();
+        }
+      });
+
+      it("whose server says nothing can be given up", async () => {
+        const abort = new AbortController();
+        const server = createServer(() => abort.abort(new Error("enough waited")));
+        await new Promise<void>((resolve) => void server.listen(`${directory}/control`, resolve));
+        try {
+          const attempt = connect(at(), { signal: abort.signal });
+          const error: unknown = await attempt.then(
+            () => undefined,
+            (reason: unknown) => reason,
+          );
+          expect(error).to.equal(abort.signal.reason);
+        } finally {
+          server.close();
+        }
+      });
+
+      it("whose client is one of unix: ends that connection, and serves others", async () => {
+        await listen(at());
+        const stranger = await unix.connect(`unix:${directory}/control`, {});
+        const closed = new Promise<void>((resolve) =>
+          stranger.start({ onFrame() {}, onWritable() {}, onClose: () => resolve() }),
+        );
+        stranger.close();
+        await closed;
+        const endpoint = new Endpoint(await connect(at())).start();
+        expect(endpoint.send(makeFrame(0, 100))).to.equal(true);
+      });
+    });
+  }
+
+  it("refuse options that cannot be, and name them", async () => {
+    for (const [options, name] of [
+      [{ capacity: 100_000 }, "capacity"],
+      [{ capacity: 4096 }, "capacity"],
+      [{ capacity: "64k" }, "capacity"],
+      [{ poll: 50 }, "poll"],
+      [{ poll: { us: 1001 } }, "poll"],
+      [{ poll: { us: 0.5 } }, "poll"],
+      [{ segment: "hugetlb" }, "segment"],
+      [{ allowPeer: "nobody" }, "allowPeer"],
+    ] as const) {
+      const error = await refusal(listen("shm:options", options), Status.INVALID_ARGUMENT);
+      expect(error.message).to.include(`option ${name} `);
+    }
+    await refusal(connect("shm:options", { poll: { us: -1 } }), Status.INVALID_ARGUMENT);
+  });
+});
+
+describe("shm and mmap without the addon", () => {
+  it("say what they need, and what to use instead", async () => {
+    for (const transport of [nodeTransports.shm, nodeTransports.mmap]) {
+      for (const attempt of [
+        transport.listen(`${transport.scheme}:x`, () => {}, {}),
+        transport.connect(`${transport.scheme}:x`, {}),
+      ]) {
+        const error = await refusal(attempt, Status.UNIMPLEMENTED);
+        expect(error.message).to.match(new RegExp(`^${transport.scheme}: needs @sluice/native`));
+        expect(error.message).to.include("use unix: or tcp:");
+      }
+    }
+  });
+});
