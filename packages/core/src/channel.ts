@@ -277,12 +277,25 @@ export class Channel implements SessionOwner, Acceptor {
   #connect(): void {
     const controller = (this.#connecting = new AbortController());
     this.#setState("connecting");
+    const { handshakeTimeoutMs } = this.limits;
+    const timer = this.#clock.setTimer(() => {
+      if (controller.signal.aborted) return;
+      const error = new RpcError(
+        Status.UNAVAILABLE,
+        `there was no connection with ${this.address} within ${handshakeTimeoutMs} ms`,
+      );
+      controller.abort(error);
+      this.#onConnectFailure(error);
+    }, handshakeTimeoutMs);
+    if (!this.#referenced) timer.unref();
     this.#dial!(controller.signal).then(
       (connection) => {
+        timer.cancel();
         if (controller.signal.aborted) connection.destroy();
         else this.attach(connection, true);
       },
       (error: unknown) => {
+        timer.cancel();
         if (!controller.signal.aborted) this.#onConnectFailure(RpcError.from(error, Status.UNAVAILABLE));
       },
     );

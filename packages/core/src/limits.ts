@@ -16,7 +16,7 @@ export interface Limits {
   readonly connectionWindowBytes: number;
   /** Memory for messages that have arrived in part, per connection. Default: two maximum messages. */
   readonly reassemblyBytes: number;
-  /** How long a new connection may take to say HELLO, in milliseconds. Default 10,000. */
+  /** How long connecting may take, and then the peer to say HELLO, in milliseconds. Default 10,000. */
   readonly handshakeTimeoutMs: number;
   /** Calls that may wait at this end for a connection or a free stream, per channel. Default 65,536. */
   readonly maxQueuedCalls: number;

@@ -155,7 +155,10 @@ onEveryCarrier(
         connect(link.address!, { limits: { handshakeTimeoutMs: 300 } }),
         Status.UNAVAILABLE,
       );
-      expect(error.message).to.contain("HELLO").and.to.contain("300 ms");
+      // As far as the connecting got: a ring is set up by the server's process, a socket by its kernel.
+      expect(error.message)
+        .to.match(/HELLO|no connection/)
+        .and.to.contain("300 ms");
     });
 
     it("SIGSTOP: connect() ends when its signal is aborted", async () => {

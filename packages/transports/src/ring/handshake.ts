@@ -16,9 +16,6 @@ const MAX_REASON_BYTES = 1024;
 const REFUSAL = 0;
 const KINDS: readonly SegmentKind[] = ["memfd", "posix", "sysv", "file"];
 
-/** How long the client waits for the segment once it is connected. */
-const TIMEOUT_MS = 10_000;
-
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
@@ -160,7 +157,7 @@ export function receiveSegmentSync(native: Native, fd: number, address: string, 
   }
 }
 
-/** The client's part: waits for the segment on the socket `fd`, which it takes over, and maps it. */
+/** The client's part: waits for the segment on the socket `fd`, which it takes over, and maps it; for as long as `signal` lets it. */
 export function receiveSegment(
   native: Native,
   fd: number,
@@ -177,14 +174,7 @@ export function receiveSegment(
     const unavailable = (why: string, options?: ErrorOptions): RpcError =>
       cannotConnect(address, why, options);
     const onAbort = (): void => fail(signal!.reason);
-    const timer = setTimeout(
-      () => fail(unavailable(`the server sent no segment for ${TIMEOUT_MS / 1000} s`)),
-      TIMEOUT_MS,
-    );
-    const end = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
-    };
+    const end = (): void => signal?.removeEventListener("abort", onAbort);
 
     const descriptors: number[] = [];
     let pending = new Uint8Array(0);
