@@ -66,6 +66,10 @@ export interface ChannelOptions extends EndpointOptions {
   /** Whether calls wait for a connection, and `connect` for the first one, instead of failing. Default false. */
   readonly waitForReady?: boolean;
   readonly backoff?: Partial<Backoff>;
+  /**
+   * Adds what this end serves, by `channel.add`, before there is a connection: a peer that calls as soon as it can finds it.
+   */
+  readonly services?: (channel: Channel) => void;
   /** Gives up the first connection attempt when aborted. */
   readonly signal?: AbortSignal;
 }

@@ -24,11 +24,13 @@ export async function connectWith(
     keepalive: _k,
     waitForReady: _w,
     backoff: _b,
+    services,
     ...rest
   } = options;
   const dial = (dialSignal: AbortSignal): Promise<Connection> =>
     transport.connect(address, { ...rest, signal: dialSignal });
   const channel = new Channel({ address, options, dial, ...(clock === undefined ? {} : { clock }) });
+  services?.(channel);
   await channel.open(signal);
   return channel;
 }
@@ -37,6 +39,7 @@ export async function connectWith(
 export async function connectOver(connection: Connection, options: ChannelOptions = {}): Promise<Channel> {
   const dial = (): Promise<Connection> => Promise.resolve(connection);
   const channel = new Channel({ address: connection.peer.address, options, dial });
+  options.services?.(channel);
   await channel.open(options.signal);
   return channel;
 }

@@ -113,7 +113,7 @@ export async function spawn(
   args: readonly string[] = [],
   options: SpawnOptions = {},
 ): Promise<Spawned> {
-  const { limits, interceptors, keepalive, signal, ...processOptions } = options;
+  const { limits, interceptors, keepalive, services, signal, ...processOptions } = options;
   const { connection, process } = await spawnConnected(command, args, {
     ...processOptions,
     ...(signal && { signal }),
@@ -123,6 +123,7 @@ export async function spawn(
       ...(limits && { limits }),
       ...(interceptors && { interceptors }),
       ...(keepalive !== undefined && { keepalive }),
+      ...(services && { services }),
       ...(signal && { signal }),
     });
     return { channel, process };

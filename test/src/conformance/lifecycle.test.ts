@@ -1,11 +1,12 @@
 /** The ends of things: graceful drain, closed channels, lost and regained servers. */
 import { expect } from "chai";
-import { connect, Status, type Channel, type ChannelState } from "@sluice/node";
+import { connect, createServer, Status, type Channel, type ChannelState } from "@sluice/node";
 import { StreamingOutputCallRequest } from "../gen/grpc/testing/messages.js";
 import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
 import { ProbeDefinition, type ReleaseRequest } from "../gen/sluice/testing/probe.js";
 import type { Link } from "../carriers.js";
 import { Outbox } from "../outbox.js";
+import { addServices } from "../services.js";
 import { failure, onEveryCarrier, reached, SOON } from "../suite.js";
 import { deferred, within } from "../within.js";
 
@@ -157,3 +158,19 @@ onEveryCarrier(
   },
   ({ shared }) => shared,
 );
+
+describe("a server that calls its client as soon as it can", () => {
+  it("finds what the option services has added", async () => {
+    const server = createServer();
+    const answered = new Promise<unknown>((resolve, reject) => {
+      server.on("connection", (channel) => {
+        channel.client(TestServiceDefinition).emptyCall({}).then(resolve, reject);
+      });
+    });
+    const { address } = await server.listen("memory:calls-at-once");
+    const channel = await connect(address, { services: (serving) => addServices(serving, () => {}) });
+    await within(SOON, answered, "the client's answer");
+    await channel.close();
+    await server.close();
+  });
+});

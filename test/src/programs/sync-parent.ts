@@ -6,8 +6,8 @@ import { addServices } from "../services.js";
 
 const { channel, process: child } = await spawn(process.execPath, [programPath("sync-child")], {
   stdio: ["ignore", "pipe", "inherit"],
+  services: (serving) => addServices(serving, () => {}),
 });
-addServices(channel, () => {});
 for await (const line of createInterface(child.stdout!)) {
   console.log(line);
   if (line.startsWith("echoed")) await channel.close();
