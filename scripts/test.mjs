@@ -75,7 +75,8 @@ if (chosen.length === 0) {
   );
 }
 if (broken.length > 0) console.error(`failed: ${broken.join(", ")}`);
-if (totals.pending > 0) console.log(`${totals.pending} skipped: what is missing here for them is named above`);
+if (totals.pending > 0)
+  console.log(`${totals.pending} skipped: what is missing here for them is named above`);
 console.log(summary(totals.passes, totals.failures, 0));
 // Set, not called: what was printed to a pipe must get out first.
 process.exitCode = totals.failures > 0 || totals.passes === 0 ? 1 : 0;
