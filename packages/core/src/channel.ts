@@ -137,6 +137,7 @@ export class Channel implements SessionOwner, Acceptor {
   /** Sessions that are not closed, among them those that finish their calls after a GOAWAY. */
   readonly #sessions = new Set<Session>();
   #connecting: AbortController | undefined = undefined;
+  #connectTimer: Timer | undefined = undefined;
   #attempts = 0;
   #retryTimer: Timer | undefined = undefined;
   #lastError: RpcError | undefined = undefined;
@@ -204,6 +205,7 @@ export class Channel implements SessionOwner, Acceptor {
     this.#referenced = false;
     for (const session of this.#sessions) session.connection.unref();
     this.#retryTimer?.unref();
+    this.#connectTimer?.unref();
   }
 
   /**
@@ -282,7 +284,7 @@ export class Channel implements SessionOwner, Acceptor {
     const controller = (this.#connecting = new AbortController());
     this.#setState("connecting");
     const { handshakeTimeoutMs } = this.limits;
-    const timer = this.#clock.setTimer(() => {
+    const timer = (this.#connectTimer = this.#clock.setTimer(() => {
       if (controller.signal.aborted) return;
       const error = new RpcError(
         Status.UNAVAILABLE,
@@ -290,7 +292,7 @@ export class Channel implements SessionOwner, Acceptor {
       );
       controller.abort(error);
       this.#onConnectFailure(error);
-    }, handshakeTimeoutMs);
+    }, handshakeTimeoutMs));
     if (!this.#referenced) timer.unref();
     this.#dial!(controller.signal).then(
       (connection) => {
@@ -431,7 +433,9 @@ export class Channel implements SessionOwner, Acceptor {
   ): Promise<unknown> {
     const session = this.#session;
     if (session === undefined || !session.ready) {
-      return this.#whenReady(options).then((ready) => callForOne(ready, method, requests, single, options));
+      return this.#whenReady(options).then(({ session, expireAt }) =>
+        callForOne(session, method, requests, single, options, expireAt),
+      );
     }
     if (session.waitingStreams >= this.limits.maxQueuedCalls) return Promise.reject(this.#tooManyWaiting());
     return callForOne(session, method, requests, single, options);
@@ -444,17 +448,17 @@ export class Channel implements SessionOwner, Acceptor {
     options: CallOptions = NO_OPTIONS,
   ): AsyncIterable<unknown> {
     const responses = new ResponseQueue();
-    const begin = (session: Session): void => {
+    const begin = ({ session, expireAt }: Ready): void => {
       if (responses.abandoned) return;
       const call = new StreamResponseCall(session, method, responses);
-      call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options);
+      call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options, expireAt);
     };
     const session = this.#session;
     if (session?.ready !== true) {
       this.#whenReady(options).then(begin, (error: unknown) => responses.queue.end(error));
     } else if (session.waitingStreams >= this.limits.maxQueuedCalls)
       responses.queue.end(this.#tooManyWaiting());
-    else begin(session);
+    else begin({ session, expireAt: undefined });
     return responses.queue;
   }
 
@@ -501,9 +505,9 @@ export class Channel implements SessionOwner, Acceptor {
   }
 
   /** A session that is ready for calls. Rejects when there is none to wait for, or the call's time is up. */
-  #whenReady(options: CallOptions): Promise<Session> {
+  #whenReady(options: CallOptions): Promise<Ready> {
     const session = this.#session;
-    if (session?.ready === true) return Promise.resolve(session);
+    if (session?.ready === true) return Promise.resolve({ session, expireAt: undefined });
     if (this.#closing !== undefined) return Promise.reject(closedError());
     const patient = options.waitForReady ?? this.#waitForReady;
     if (this.#state === "shutdown" || (this.#state === "transient-failure" && !patient)) {
@@ -535,10 +539,17 @@ function callForOne(
   requests: unknown,
   single: boolean,
   options: CallOptions,
+  expireAt?: number,
 ): Promise<unknown> {
   const call = new SingleResponseCall(session, method);
-  call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options);
+  call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options, expireAt);
   return call.promise;
+}
+
+/** A session that takes calls, and when the call that waited for it expires; undefined if it has no deadline, or did not wait. */
+interface Ready {
+  readonly session: Session;
+  readonly expireAt: number | undefined;
 }
 
 /** A call that waits for a connection. */
@@ -548,16 +559,17 @@ class SessionWaiter implements Expiring {
   timerNext: Expiring | undefined = undefined;
   timerPrevious: Expiring | undefined = undefined;
   readonly #wheel: TimerWheel;
-  readonly #resolve: (session: Session) => void;
+  readonly #resolve: (ready: Ready) => void;
   readonly #reject: (error: RpcError) => void;
   readonly #leave: () => void;
   #links: CancelLink[] = [];
+  #callExpireAt: number | undefined = undefined;
 
   constructor(
     /** Whether it outlasts failed attempts. */
     readonly patient: boolean,
     wheel: TimerWheel,
-    resolve: (session: Session) => void,
+    resolve: (ready: Ready) => void,
     reject: (error: RpcError) => void,
     leave: () => void,
   ) {
@@ -570,14 +582,14 @@ class SessionWaiter implements Expiring {
   start(options: CallOptions, clock: Clock): void {
     const reason = alreadyCancelled(options);
     if (reason !== undefined) return this.onCancelled(reason);
-    const expireAt = expiryOf(options, clock.now());
-    if (expireAt !== undefined) this.#wheel.add(this, expireAt);
+    this.#callExpireAt = expiryOf(options, clock.now());
+    if (this.#callExpireAt !== undefined) this.#wheel.add(this, this.#callExpireAt);
     this.#links = listenForCancel(options, this);
   }
 
   resolve(session: Session): void {
     this.#end();
-    this.#resolve(session);
+    this.#resolve({ session, expireAt: this.#callExpireAt });
   }
 
   reject(error: RpcError): void {

@@ -98,8 +98,16 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
     this.#method = method;
   }
 
-  /** Begin the call. With `source` the requests are drawn from it; else `request` is the only one. Never throws. */
-  begin(request: unknown, source: MessageSource<unknown> | undefined, options: CallOptions): void {
+  /**
+   * Begin the call. With `source` the requests are drawn from it; else `request` is the only one. `expireAt`: when the call
+   * expires, on the session's clock, if it was made before it could begin; else that follows from `options`. Never throws.
+   */
+  begin(
+    request: unknown,
+    source: MessageSource<unknown> | undefined,
+    options: CallOptions,
+    expireAt?: number,
+  ): void {
     const { session } = this;
     const method = this.#method;
     let encoder: MetadataEncoder | undefined = undefined;
@@ -116,15 +124,15 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
           encoder = MetadataEncoder.take();
           metadata = encoder.encode(options.metadata);
         }
-        let expireAt: number | undefined = undefined;
         let remainingMs = 0;
         if (
+          expireAt !== undefined ||
           options.timeoutMs !== undefined ||
           options.deadline !== undefined ||
           options.parent !== undefined
         ) {
           const now = session.clock.now();
-          expireAt = expiryOf(options, now);
+          expireAt ??= expiryOf(options, now);
           if (expireAt !== undefined) remainingMs = expireAt - now;
           if (expireAt !== undefined && remainingMs <= 0) return this.#fail(deadlineError(false));
         }

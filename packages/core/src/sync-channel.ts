@@ -187,13 +187,14 @@ export class SyncChannel implements SessionOwner {
         : options === NO_OPTIONS
           ? this.#bounded
           : { ...options, timeoutMs: this.#timeoutMs };
-    const call = new SyncCall(this.#ready(bounded), method);
-    call.begin(request, undefined, bounded);
+    const expireAt = expiryOf(bounded, this.#clock.now());
+    const call = new SyncCall(this.#ready(expireAt ?? Infinity), method);
+    call.begin(request, undefined, bounded, expireAt);
     return call;
   }
 
   /** A session that takes calls. Throws UNAVAILABLE if none can be had, or DEADLINE_EXCEEDED. */
-  #ready(options: CallOptions): Session {
+  #ready(expireAt: number): Session {
     if (this.#closed) {
       throw new RpcError(Status.FAILED_PRECONDITION, "the synchronous client has been closed; make another");
     }
@@ -201,8 +202,6 @@ export class SyncChannel implements SessionOwner {
     if (this.#session?.ready === true) this.#wait(0);
     if (this.#session?.ready === true) return this.#session;
 
-    const now = this.#clock.now();
-    const expireAt = expiryOf(options, now) ?? Infinity;
     if (this.#connection !== undefined && !this.#connection.traits.reconnectable) {
       throw new RpcError(
         Status.UNAVAILABLE,
@@ -213,6 +212,7 @@ export class SyncChannel implements SessionOwner {
         },
       );
     }
+    const now = this.#clock.now();
     if (expireAt <= now) throw deadlineError(false);
     // Calls that are still being iterated on a connection that drains go no further.
     this.#session?.destroy(
@@ -267,7 +267,8 @@ export class SyncChannel implements SessionOwner {
 
   /** Lets the connection work, after up to `timeoutMs` in which there is nothing to do, and deadlines pass. */
   #wait(timeoutMs: number): void {
-    this.#connection!.wait(Math.min(timeoutMs, this.#clock.untilNextMs));
+    // What is left of a time may be less than nothing by now.
+    this.#connection!.wait(Math.max(0, Math.min(timeoutMs, this.#clock.untilNextMs)));
     this.#clock.fireDue();
   }
 

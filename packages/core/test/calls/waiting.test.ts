@@ -1,0 +1,83 @@
+import { expect } from "chai";
+import { Status, connectWith, type Channel, type Connection, type Transport } from "@sluice/core";
+import { channelOn, part, rejection } from "../session/fixture.js";
+import { TestDefinition } from "../session/simulation/service.js";
+import { Simulation } from "../session/simulation/simulation.js";
+
+const TIMEOUT_MS = 1000;
+const WAITED_MS = 600;
+
+/** A channel that is still connecting; `arrive` brings the connection, whose peer answers no call. */
+function connectingChannel() {
+  const simulation = new Simulation(1);
+  const [near, far] = simulation.link();
+  let arrived = (_: Connection): void => {};
+  let channel!: Channel;
+  const transport: Transport = {
+    scheme: "sim",
+    connect: () => new Promise((resolve) => (arrived = resolve)),
+    listen: () => Promise.reject(new Error("nobody listens here")),
+  };
+  const services = (made: Channel): void => void (channel = made);
+  void connectWith([transport], "sim:link", { waitForReady: true, services }, simulation.clock);
+  const arrive = (): void => {
+    channelOn(simulation, far, false, {
+      implementation: {
+        unary: () => new Promise(() => {}),
+        async *serverStream() {
+          await new Promise(() => {});
+        },
+      },
+    });
+    arrived(near);
+  };
+  return { simulation, channel, arrive };
+}
+
+describe("a call that waits for a connection", () => {
+  for (const kind of ["unary", "serverStream"] as const) {
+    it(`has had of its time what it waited: ${kind}`, async () => {
+      const { simulation, channel, arrive } = connectingChannel();
+      const { clock } = simulation;
+      const began = clock.now();
+      const options = { timeoutMs: TIMEOUT_MS };
+      const calls = channel.client(TestDefinition);
+      let endedAt = 0;
+      const call =
+        kind === "unary"
+          ? calls.unary(part(0), options)
+          : calls.serverStream(part(0), options)[Symbol.asyncIterator]().next();
+      const ended = rejection(call).then((error) => {
+        endedAt = clock.now();
+        return error;
+      });
+      clock.advance(WAITED_MS);
+      arrive();
+      await simulation.runUntil(() => endedAt > 0);
+      expect(await ended).to.include({ code: Status.DEADLINE_EXCEEDED, mayHaveRun: true });
+      // As late as deadlines may be, on a clock that is exact.
+      expect(endedAt - began).to.be.within(TIMEOUT_MS, TIMEOUT_MS + 4);
+    });
+  }
+
+  it("is ended when connecting takes longer than it may, and says so", async () => {
+    const simulation = new Simulation(1);
+    let given: AbortSignal | undefined;
+    const transport: Transport = {
+      scheme: "sim",
+      connect: (_, { signal }) => {
+        given = signal;
+        return new Promise(() => {});
+      },
+      listen: () => Promise.reject(new Error("nobody listens here")),
+    };
+    const limits = { handshakeTimeoutMs: 300 };
+    const failed = rejection(connectWith([transport], "sim:link", { limits }, simulation.clock));
+    simulation.clock.advance(300);
+    expect(await failed).to.include({
+      code: Status.UNAVAILABLE,
+      message: "there was no connection with sim:link within 300 ms",
+    });
+    expect(given?.aborted).to.equal(true);
+  });
+});
