@@ -81,6 +81,11 @@ export interface ByteChannelOptions {
    * when this process has no room for them.
    */
   readonly maxDescriptors?: number;
+  /**
+   * The most that `onRead` is given at a time, carried bytes included: 1 to 327,680 (all of `readSlab`, the default). What lies
+   * beyond stays in the kernel, for whoever gets the descriptor after `detach`.
+   */
+  readonly maxReadBytes?: number;
 }
 
 /**
@@ -121,8 +126,8 @@ export interface ByteChannel {
    */
   sendDescriptors(bytes: Uint8Array, fds: readonly number[]): void;
   /**
-   * Close the channel, but not its socket, which is the caller's again. Throws when something is unsent, and on channels
-   * that are not one socket.
+   * Close the channel, but not its descriptor, which is the caller's again. Throws when something is unsent, and on channels
+   * that have two descriptors.
    */
   detach(): number;
 }
@@ -389,6 +394,17 @@ export interface Native {
    * go, then `closeFd`. It also ends with the process.
    */
   lockFile(path: string): number | undefined;
+
+  /** A directory's descriptor: good for `fstat` and for the functions below, which find files by their names in it. */
+  openDirectory(path: string): number;
+  /**
+   * Open a file of a directory without following a link, or waiting for a FIFO's other end (fifo(7): `ENXIO` for writing where
+   * nobody reads). The descriptor does not block. "look" opens what is there, a link too, for `fstat` alone.
+   */
+  openAt(directory: number, name: string, access: "read" | "write" | "both" | "look"): number;
+  /** Make a FIFO, whose mode is `mode` less the umask. `EEXIST` when the name is taken. */
+  makeFifoAt(directory: number, name: string, mode: number): void;
+  unlinkAt(directory: number, name: string): void;
 }
 
 /** What the addon exports: its face, and what only this module calls. */

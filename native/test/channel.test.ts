@@ -262,6 +262,49 @@ describe("ByteChannel", function () {
     });
   }
 
+  it("leaves what lies beyond maxReadBytes in a pipe, for whoever it is detached for", async () => {
+    const [reading, writing] = native.pipe2();
+    const writer = new Peer(writing, writing, {});
+    writer.write("!the rest");
+    const detached = new Promise<number>((resolve, reject) => {
+      const handler: ByteHandler = {
+        onRead(end) {
+          expect(Buffer.from(native.readSlab.subarray(0, end)).toString()).to.equal("!");
+          resolve(channel.detach());
+          return 0;
+        },
+        onWritable() {},
+        onEnd: () => reject(new Error("the end")),
+        onError: reject,
+      };
+      const channel = new native.ByteChannel(reading, reading, handler, { maxReadBytes: 1 });
+      channel.start();
+    });
+    const fd = await detached;
+    const bytes = new Uint8Array(100);
+    expect(Buffer.from(bytes.subarray(0, native.blocking.read(fd, bytes, 0))).toString()).to.equal(
+      "the rest",
+    );
+    native.closeFd(fd);
+    writer.channel.close();
+  });
+
+  it("tells when nobody reads any more what a descriptor for writing writes to", async () => {
+    const [reading, writing] = native.pipe2();
+    const told = new Promise<Error>((resolve) => {
+      const unexpected = () => resolve(new Error("something else was told"));
+      const handler = {
+        onRead: () => (unexpected(), 0),
+        onWritable() {},
+        onEnd: unexpected,
+        onError: resolve,
+      };
+      new native.ByteChannel(writing, writing, handler).start();
+    });
+    native.closeFd(reading);
+    expect((await told).message).to.contain("EBADF");
+  });
+
   describe("failures", () => {
     it("reports ECONNRESET when the peer closed without reading", async () => {
       const [a, b] = native.socketPair();
@@ -345,6 +388,7 @@ describe("ByteChannel", function () {
       expect(() => make(a, a, undefined)).to.throw(TypeError, "the handler must be an object");
       expect(() => make(a, a, { ...handler, onEnd: undefined })).to.throw(TypeError, "no method onEnd");
       expect(() => make(a, a, handler, { maxDescriptors: 254 })).to.throw(TypeError, "maxDescriptors");
+      expect(() => make(a, a, handler, { maxReadBytes: 0 })).to.throw(TypeError, "maxReadBytes");
       expect(() => make(a, a, handler, { maxDescriptors: 1 })).to.throw(TypeError, "no method onDescriptors");
       native.closeFd(a);
       native.closeFd(b);

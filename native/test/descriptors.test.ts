@@ -248,4 +248,45 @@ describe("descriptors", function () {
       expect(() => native.lockFile(join(directory.path, "none", "lock"))).to.throw("ENOENT");
     });
   });
+
+  describe("files of an open directory", () => {
+    let temporary: ReturnType<typeof temporaryDirectory>;
+    let directory: number;
+    beforeEach(() => {
+      temporary = temporaryDirectory();
+      directory = native.openDirectory(temporary.path);
+    });
+    afterEach(() => {
+      native.closeFd(directory);
+      temporary.remove();
+    });
+
+    it("FIFOs are made with their mode, opened without waiting, and removed", () => {
+      native.makeFifoAt(directory, "fifo", 0o600);
+      expect(statSync(join(temporary.path, "fifo")).mode & 0o777).to.equal(0o600);
+      expect(() => native.makeFifoAt(directory, "fifo", 0o600)).to.throw("EEXIST");
+      expect(() => native.openAt(directory, "fifo", "write")).to.throw("ENXIO");
+      const fds = (["read", "write", "both", "look"] as const).map((access) =>
+        native.openAt(directory, "fifo", access),
+      );
+      expect(fds.map((fd) => native.fstatKind(fd))).to.deep.equal(Array(4).fill("pipe"));
+      for (const fd of fds) native.closeFd(fd);
+      native.unlinkAt(directory, "fifo");
+      expect(existsSync(join(temporary.path, "fifo"))).to.be.false;
+    });
+
+    it("names and arguments that cannot be are refused", () => {
+      expect(() => native.openDirectory(join(temporary.path, "none"))).to.throw("ENOENT");
+      expect(() => native.openAt(directory, "../fifo", "read")).to.throw(TypeError, "slash");
+      expect(() => native.openAt(directory, "fifo", "execute" as "read")).to.throw(
+        TypeError,
+        "the access is",
+      );
+      expect(() => native.makeFifoAt(directory, "fifo", 0o1000)).to.throw(TypeError, "mode");
+      expect(() => native.unlinkAt(directory, 7 as unknown as string)).to.throw(
+        TypeError,
+        "the name must be",
+      );
+    });
+  });
 });

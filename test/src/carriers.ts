@@ -256,6 +256,7 @@ export const carriers: readonly Carrier[] = [
         },
         { ...listening("shm: (sysv, small)", shm, { segment: "sysv", capacity: 64 << 10 }), like: "shm:" },
         { ...listening("mmap:", (directory) => `mmap:${directory}/server.mmap`), like: "shm:" },
+        listening("fifo:", (directory) => `fifo:${directory}/server.fifo`),
       ]
     : []),
 ];

@@ -36,6 +36,7 @@ const addresses = [
   "tcp://127.0.0.1:0",
   `shm:${join(scratch, "files.shm")}`,
   `mmap:${join(scratch, "files.mmap")}`,
+  `fifo:${join(scratch, "files.fifo")}`,
 ];
 
 interface Original {

@@ -53,6 +53,8 @@ ByteChannel::ByteChannel(const Napi::CallbackInfo& info)
       if (!limit.IsUndefined()) {
         descriptors_left_ = ToInteger(limit, "maxDescriptors", 0, static_cast<int>(os::kMaxDescriptors));
       }
+      const Napi::Value most = info[3].As<Napi::Object>().Get("maxReadBytes");
+      if (!most.IsUndefined()) max_read_ = ToInteger(most, "maxReadBytes", 1, static_cast<int>(kSlabBytes));
     }
     if (descriptors_left_ > 0) ToHandler(handler, {"onDescriptors"});
     reads_socket_ = os::IsSocket(read_fd);
@@ -102,7 +104,7 @@ void ByteChannel::Ready(int status, int events) {
 
 void ByteChannel::Read() {
   for (int round = 0; round < kMaxReads && reading_; ++round) {
-    const size_t room = kSlabBytes - carry_;
+    const size_t room = max_read_ - carry_;
     const ssize_t count = ReadSome();
     if (count > 0) {
       PassOn(carry_ + static_cast<size_t>(count));
@@ -122,7 +124,7 @@ void ByteChannel::Read() {
 // Like read(2).
 ssize_t ByteChannel::ReadSome() {
   uint8_t* const memory = environment().read_slab() + carry_;
-  const size_t room = kSlabBytes - carry_;
+  const size_t room = max_read_ - carry_;
   const int fd = read_fd_.get();
   if (!reads_socket_) return os::Uninterrupted([=] { return read(fd, memory, room); });
   if (descriptors_left_ == 0) return os::Uninterrupted([=] { return recv(fd, memory, room, MSG_DONTWAIT); });
@@ -159,7 +161,7 @@ void ByteChannel::PassOn(size_t end) {
   const bool ok = Tell(on_read_.Value(), {Napi::Number::New(env, static_cast<double>(end))}, &result);
   if (closed()) return;
   uint32_t carry = 0;
-  if (ok && napi_get_value_uint32(env, result, &carry) == napi_ok && carry <= end && carry < kSlabBytes) {
+  if (ok && napi_get_value_uint32(env, result, &carry) == napi_ok && carry <= end && carry < max_read_) {
     carry_ = carry;
     return;
   }
@@ -324,7 +326,7 @@ void ByteChannel::Close(const Napi::CallbackInfo&) {
 
 Napi::Value ByteChannel::Detach(const Napi::CallbackInfo& info) {
   if (closed() || finishing_ || slab_ != nullptr || write_fd_) {
-    throw Napi::Error::New(info.Env(), "only a socket with nothing unsent can be taken out of its channel");
+    throw Napi::Error::New(info.Env(), "only one descriptor with nothing unsent can be taken out of its channel");
   }
   const int fd = environment().Lend(std::move(read_fd_));
   Close();

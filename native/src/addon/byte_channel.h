@@ -70,6 +70,7 @@ class ByteChannel : public Napi::ObjectWrap<ByteChannel>, public LoopObject {
   bool reading_ = false;
   bool refs_ = true;
   size_t carry_ = 0;
+  size_t max_read_ = kSlabBytes;
   size_t descriptors_left_ = 0;
   Napi::FunctionReference on_read_;
 

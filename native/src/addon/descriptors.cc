@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "../os/descriptor.h"
+#include "../os/directory.h"
 #include "../os/file_lock.h"
 #include "../os/socket.h"
 #include "environment.h"
@@ -45,10 +46,28 @@ void CloseFd(Info info) {
   environment.DescriptorClosed();
 }
 
+std::string Text(Napi::Value value, const char* what) {
+  if (!value.IsString()) throw os::ArgumentError(std::string(what) + " must be a string");
+  return value.As<Napi::String>();
+}
+
 Napi::Value LockFile(Info info) {
-  if (!info[0].IsString()) throw os::ArgumentError("the path must be a string");
-  os::UniqueFd lock = os::LockFile(info[0].As<Napi::String>());
+  os::UniqueFd lock = os::LockFile(Text(info[0], "the path"));
   return lock ? Lent(info, std::move(lock)) : info.Env().Undefined();
+}
+
+int Directory(Info info) { return ToDescriptor(info[0], "directory"); }
+
+std::string Name(Info info) { return Text(info[1], "the name"); }
+
+Napi::Value OpenAt(Info info) {
+  const std::string access = Text(info[2], "the access");
+  const int flags = access == "read"    ? O_RDONLY
+                    : access == "write" ? O_WRONLY
+                    : access == "both"  ? O_RDWR
+                    : access == "look"  ? O_PATH
+                                        : throw os::ArgumentError("the access is read, write, both or look");
+  return Lent(info, os::OpenAt(Directory(info), Name(info), flags));
 }
 
 template <auto Function>
@@ -86,6 +105,11 @@ void DefineDescriptorFunctions(Napi::Object exports) {
   Define<[](Info info) { os::DuplicateOnto(Fd(info), ToDescriptor(info[1], "to")); }>(exports, "dup2");
   Define<CloseFd>(exports, "closeFd");
   Define<LockFile>(exports, "lockFile");
+  Define<[](Info info) { return Lent(info, os::OpenDirectory(Text(info[0], "the path"))); }>(exports, "openDirectory");
+  Define<OpenAt>(exports, "openAt");
+  Define<[](Info info) { os::MakeFifoAt(Directory(info), Name(info), ToInteger(info[2], "mode", 0, 0777)); }>(
+      exports, "makeFifoAt");
+  Define<[](Info info) { os::UnlinkAt(Directory(info), Name(info)); }>(exports, "unlinkAt");
 }
 
 }  // namespace sluice

@@ -81,13 +81,14 @@ describe("results", () => {
   });
 
   it("meet the goals, or not, by their figures", () => {
-    expect(bars(fast)).to.have.lengthOf(25);
-    for (const { met, what } of bars(fast)) expect(met, what).to.be.true;
+    const all = bars(fast);
+    expect(all).to.have.lengthOf.above(20);
+    for (const { met, what } of all) expect(met, what).to.be.true;
     const slow = resultOf(({ option }) => (option === undefined ? 1000 : 800));
-    const judged = bars(slow).filter(
-      ({ what }) => !/idle|node:net|C\+\+|millisecond|one CPU|timer/.test(what),
-    );
-    expect(judged).to.have.lengthOf(16);
+    const ofSluice = ({ what }: { what: string }) =>
+      !/idle|node:net|C\+\+|millisecond|one CPU|timer/.test(what);
+    const judged = bars(slow).filter(ofSluice);
+    expect(judged).to.have.lengthOf(all.filter(ofSluice).length);
     for (const { met, what } of judged) expect(met, what).to.be.false;
     expect(bars(slow)[0]).to.include({ goal: "at least 50x", measured: "1.0x" });
   });

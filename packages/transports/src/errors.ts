@@ -13,6 +13,7 @@ const MEANINGS: Record<string, readonly [Status, string]> = {
   EMFILE: [Status.RESOURCE_EXHAUSTED, "this process has no file descriptor left (see ulimit -n)"],
   ENFILE: [Status.RESOURCE_EXHAUSTED, "the system has no file descriptor left"],
   ECONNREFUSED: [Status.UNAVAILABLE, "nobody listens there"],
+  ENXIO: [Status.UNAVAILABLE, "nobody listens there"],
   EAGAIN: [Status.UNAVAILABLE, "the listener's queue of waiting connections is full"],
   ETIMEDOUT: [Status.UNAVAILABLE, "no answer"],
   EHOSTUNREACH: [Status.UNAVAILABLE, "the host cannot be reached"],

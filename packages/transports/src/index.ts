@@ -1,6 +1,7 @@
 /** Sluice's transports: one folder per address scheme, each on `@sluice/native` or, without it, on Node's own modules. */
 import { native, nativeUnavailable, type Native } from "@sluice/native";
 import type { Transport } from "@sluice/core";
+import { createFifoTransport } from "./fifo/index.js";
 import { memory } from "./memory/index.js";
 import { createMmapTransport } from "./mmap/index.js";
 import { createPipeTransport } from "./pipe/index.js";
@@ -8,10 +9,10 @@ import { createSpawn, type Spawn } from "./pipe/spawn.js";
 import { nativePlatform } from "./platform/native/index.js";
 import type { Platform } from "./platform/index.js";
 import { nodePlatform } from "./platform/node/index.js";
-import { unavailableRings } from "./ring/unavailable.js";
 import { createShmTransport } from "./shm/index.js";
 import { createStdioTransport } from "./stdio/index.js";
 import { createTcpTransport } from "./tcp/index.js";
+import { unavailable } from "./unavailable.js";
 import { createUnixTransport } from "./unix/index.js";
 
 export type { Spawn, Spawned, SpawnOptions } from "./pipe/spawn.js";
@@ -31,6 +32,7 @@ export interface PlatformTransports {
   /** Without the addon these only say that they need it. */
   readonly shm: Transport;
   readonly mmap: Transport;
+  readonly fifo: Transport;
   readonly spawn: Spawn;
 }
 
@@ -40,8 +42,9 @@ function on(platform: Platform, addon?: Native): PlatformTransports {
     stdio: createStdioTransport(platform),
     unix: createUnixTransport(platform, addon),
     tcp: createTcpTransport(platform, addon),
-    shm: addon ? createShmTransport(addon, platform) : unavailableRings("shm"),
-    mmap: addon ? createMmapTransport(addon, platform) : unavailableRings("mmap"),
+    shm: addon ? createShmTransport(addon, platform) : unavailable("shm"),
+    mmap: addon ? createMmapTransport(addon, platform) : unavailable("mmap"),
+    fifo: addon ? createFifoTransport(addon, platform) : unavailable("fifo"),
     spawn: createSpawn(platform),
   };
 }
@@ -53,7 +56,7 @@ export const nativeTransports = native && on(nativePlatform(native), native);
 export const nodeTransports = on(nodePlatform);
 
 /** The best to be had here: these are the native ones where there is an addon. */
-export const { pipe, stdio, unix, tcp, shm, mmap, spawn } = nativeTransports ?? nodeTransports;
+export const { pipe, stdio, unix, tcp, shm, mmap, fifo, spawn } = nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
-export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, shm, mmap];
+export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, shm, mmap, fifo];

@@ -12,7 +12,7 @@ describeTransport("memory", {
 });
 
 for (const { name, transports } of variants) {
-  const { pipe, tcp, unix, shm, mmap } = transports;
+  const { pipe, tcp, unix, shm, mmap, fifo } = transports;
 
   describeConnection(`pipe (${name})`, () => pipePair(pipe));
 
@@ -43,6 +43,13 @@ for (const { name, transports } of variants) {
       address: () => `mmap:${freshPath(".mmap")}`,
       module: { url, export: "nativeTransports.mmap" },
       malformed: ["mmap:", `mmap:/${"a".repeat(107)}`, "mmap:/a\0b"],
+    });
+
+    describeTransport("fifo", {
+      transport: fifo,
+      address: () => `fifo:${freshPath(".fifo")}`,
+      module: { url, export: "nativeTransports.fifo" },
+      malformed: ["fifo:", "fifo:/", `fifo:/${"a".repeat(256)}`, "fifo:/a\0b"],
     });
   }
 

@@ -331,5 +331,5 @@ onEveryCarrier(
       peer.destroy();
     });
   },
-  ({ name }) => ["unix:", "tcp://127.0.0.1", "shm:"].includes(name),
+  ({ name }) => RawPeer.carriers.includes(name),
 );

@@ -1,10 +1,11 @@
 /**
- * A client made from the specification of the wire alone (docs/wire.md), over a plain socket or rings: it sends whatever it is
+ * A client made from the specification of the wire alone (docs/wire.md), over a plain socket, rings or FIFOs: it sends whatever it is
  * told to, in whatever order. Nothing here is shared with the implementation that it tests.
  */
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import { within } from "../within.js";
+import { FifoStream } from "./fifo.js";
 import { RingPeer, RingStream } from "./ring.js";
 
 export const Type = {
@@ -138,6 +139,8 @@ export function openAgain(stream: number, number: number, flags = 0, rest: Buffe
 }
 
 export class RawPeer {
+  /** The names of the carriers that the hostile suites speak: each way to connect, once. */
+  static readonly carriers: readonly string[] = ["unix:", "tcp://127.0.0.1", "shm:", "fifo:"];
   /** The server's GOAWAY, if it has sent one. */
   goaway: { readonly code: number; readonly text: string } | undefined;
   /** Resolves when the connection is gone, whoever ended it. */
@@ -166,9 +169,10 @@ export class RawPeer {
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
   }
 
-  /** Connect to a `unix:`, `tcp:`, `shm:` or `mmap:` address; says nothing. */
+  /** Connect to a `unix:`, `tcp:`, `shm:`, `mmap:` or `fifo:` address; says nothing. */
   static async connect(address: string): Promise<RawPeer> {
     if (/^(shm|mmap):/.test(address)) return new RawPeer(new RingStream(await RingPeer.connect(address)));
+    if (address.startsWith("fifo:")) return new RawPeer(await FifoStream.connect(address));
     const tcp = /^tcp:\/\/(.*):(\d+)$/.exec(address);
     const socket =
       tcp === null

@@ -35,6 +35,7 @@ export const sluice: Implementation = {
     "shm-sync": "own process",
     "shm-frames": "own process",
     mmap: "own process",
+    fifo: "own process",
   },
 
   async serve(transport, directory) {
@@ -91,6 +92,8 @@ function listenAddress(transport: string, directory: string): string {
       return `shm:${join(directory, "sluice.shm")}`;
     case "mmap":
       return `mmap:${join(directory, "sluice.mmap")}`;
+    case "fifo":
+      return `fifo:${join(directory, "sluice.fifo")}`;
     default:
       throw new Error(`no address is known for the transport "${transport}"`);
   }

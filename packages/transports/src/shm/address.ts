@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { RpcError, Status } from "@sluice/core";
 import { invalidAddress, splitAddress } from "../address.js";
 import { errorCode, systemError } from "../errors.js";
+import { directoryFault } from "../unix/directory.js";
 import { requireLength, type UnixAddress } from "../unix/address.js";
 
 /** Where the control socket of `shm:NAME` or `shm:/PATH` is. */
@@ -58,14 +59,7 @@ export function requireOwnDirectory(directory: string, doing: string, address: s
     }
     throw systemError(error, doing, address);
   }
-  const own = process.geteuid!();
-  const fault = !stats.isDirectory()
-    ? "is not a directory"
-    : stats.uid !== own
-      ? `belongs to uid ${stats.uid}, and this process runs as uid ${own}`
-      : (stats.mode & 0o077) !== 0
-        ? `can be entered by others (mode 0${(stats.mode & 0o777).toString(8)})`
-        : undefined;
+  const fault = directoryFault(stats, "enter");
   if (fault === undefined) return;
   throw new RpcError(
     Status.PERMISSION_DENIED,

@@ -1,3 +1,4 @@
+import type { Stats } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { RpcError, Status } from "@sluice/core";
@@ -17,15 +18,7 @@ export async function requirePrivateDirectory(path: string, doing: string, addre
       ? missingDirectory(path, doing, address)
       : systemError(error, doing, address);
   }
-  const mode = stats.mode & 0o777;
-  const own = process.geteuid?.();
-  const fault = !stats.isDirectory()
-    ? "is not a directory"
-    : stats.uid !== own
-      ? `belongs to uid ${stats.uid}, and this process runs as uid ${own}`
-      : (mode & 0o077) !== 0
-        ? `has mode 0${mode.toString(8)}`
-        : undefined;
+  const fault = directoryFault(stats, "enter");
   if (fault === undefined) return;
   throw new RpcError(
     Status.PERMISSION_DENIED,
@@ -33,6 +26,16 @@ export async function requirePrivateDirectory(path: string, doing: string, addre
       `directory of this user with mode 0700, but ${directory} ${fault}; ` +
       'move the socket, or give the option allowPeer: "any" to go without a check',
   );
+}
+
+/** Why others than this user could have made a directory, or can `enter` it or `write` to it; undefined if they cannot. */
+export function directoryFault(stats: Stats, others: "enter" | "write"): string | undefined {
+  const own = process.geteuid!();
+  const mode = stats.mode & 0o777;
+  if (!stats.isDirectory()) return "is not a directory";
+  if (stats.uid !== own) return `belongs to uid ${stats.uid}, and this process runs as uid ${own}`;
+  if ((mode & (others === "enter" ? 0o077 : 0o022)) === 0) return undefined;
+  return `can be ${others === "enter" ? "entered" : "written to"} by others (mode 0${mode.toString(8)})`;
 }
 
 export function missingDirectory(path: string, doing: string, address: string): RpcError {

@@ -1,7 +1,7 @@
 import { RpcError, Status, type Transport } from "@sluice/core";
 
-/** What stands in for a transport of shared memory where there is no addon: says so, and what to do. */
-export function unavailableRings(scheme: string): Transport {
+/** What stands in for a transport that needs the addon where there is none: says so, and what to do. */
+export function unavailable(scheme: string): Transport {
   const refuse = async (): Promise<never> => {
     throw new RpcError(
       Status.UNIMPLEMENTED,

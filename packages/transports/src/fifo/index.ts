@@ -1,0 +1,19 @@
+import type { Transport } from "@sluice/core";
+import type { Native } from "@sluice/native";
+import type { Platform } from "../platform/index.js";
+import { connect } from "./connect.js";
+import { listen } from "./listen.js";
+
+/**
+ * `fifo:PATH`: named pipes. The FIFO at PATH is where a server meets its clients; each of them makes two more beside it for its
+ * connection, which have no name any more when they are used. The directory must be one that only this user can write to.
+ *
+ * Option of `connect` and `listen`: `allowPeer`, as of `unix:`, by the FIFOs' owner (`uid`).
+ */
+export function createFifoTransport(native: Native, platform: Platform): Transport {
+  return {
+    scheme: "fifo",
+    connect: (address, options) => connect(native, platform, address, options),
+    listen: (address, accept, options) => listen(native, platform, address, accept, options),
+  };
+}
