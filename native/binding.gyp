@@ -11,6 +11,8 @@
         "src/addon/handle.cc",
         "src/addon/loop_object.cc",
         "src/addon/poller.cc",
+        "src/addon/posix_queue.cc",
+        "src/addon/process_watch.cc",
         "src/addon/ring_channel.cc",
         "src/addon/ring_waiter.cc",
         "src/addon/segment.cc",

@@ -298,6 +298,62 @@ export interface SocketConnector {
   cancel(): void;
 }
 
+/** Whom a message queue tells. `onMessages` is looked up when the queue is made. */
+export interface QueueHandler {
+  /**
+   * Messages have arrived: `readSlab[0..end)` holds one behind the other, each as its length in bytes (u32, little-endian,
+   * not aligned) and then its bytes. They are valid until this returns.
+   */
+  onMessages(end: number): void;
+  /** There may be room again, after `awaitRoom`. */
+  onRoom(): void;
+  /** Receiving failed, and the queue is closed already. */
+  onError(error: SystemError): void;
+}
+
+/** A message queue of the kernel, open in this environment's event loop. */
+export interface MessageQueue {
+  /** The user it belongs to, and its permissions. */
+  readonly uid: number;
+  readonly mode: number;
+  /** The largest message, in bytes. */
+  readonly messageBytes: number;
+  /** Begin to receive. Called once. */
+  start(): void;
+  /**
+   * Send one message, `header` and behind it `memory[start..end)`; nothing of it is kept. False when there is no room.
+   * Throws a `SystemError` when it cannot be sent at all, and when the queue is closed.
+   */
+  send(header: Uint8Array): boolean;
+  send(header: Uint8Array, memory: Uint8Array, start: number, end: number): boolean;
+  /** Ask for one `onRoom`. */
+  awaitRoom(): void;
+  /** A message to be sent, without waiting for room, if this environment ends while the queue is open. Empty for none. */
+  setLastWords(message: Uint8Array): void;
+  /** Close now; no callback follows. A queue that this object made is removed. Idempotent. */
+  close(): void;
+  ref(): void;
+  unref(): void;
+}
+
+/** A POSIX message queue (mq_overview(7)). */
+export interface PosixQueue extends MessageQueue {
+  /** How many messages it holds. */
+  readonly messages: number;
+  /** What nobody had received from a queue that was left behind under this name, when this one was made in its place. */
+  readonly left: readonly Uint8Array[];
+  /** Whether the one who made it, or a process that has its descriptor, still has it open. */
+  held(): boolean;
+  /** Remove the name; the queue remains for those who have it open. Idempotent. */
+  remove(): void;
+}
+
+/** Tells of a process's end. It does not keep the event loop alive. */
+export interface ProcessWatch {
+  /** Watch no more; no callback follows. Idempotent. */
+  close(): void;
+}
+
 /** What a descriptor is open on (fstat(2)). */
 export type DescriptorKind = "socket" | "pipe" | "file" | "directory" | "terminal" | "device" | "other";
 
@@ -354,6 +410,20 @@ export interface Native {
     onSemaphore: boolean,
     pollMicroseconds: number,
   ) => RingWaiter;
+
+  /**
+   * Opens the queue `name`, to send to it; or makes it with mode 0600 if `size` is given, in place of one that a process has
+   * left behind when it died. Throws a `SystemError`: `ENOENT` if there is none, `EADDRINUSE` if it is to be made but the process
+   * lives that made it, `EPERM` if another user made it; `EINVAL`, `EMFILE` or `ENOSPC` for a limit (mq_open(3)).
+   */
+  readonly PosixQueue: new (
+    name: string,
+    handler: QueueHandler,
+    size?: { readonly messages: number; readonly messageBytes: number },
+  ) => PosixQueue;
+
+  /** Calls `onExit` when the process has ended; it is closed then. Throws a `SystemError`: `ESRCH` if there is no such process. */
+  readonly ProcessWatch: new (pid: number, handler: { onExit(): void }) => ProcessWatch;
 
   readonly blocking: Blocking;
 

@@ -257,6 +257,7 @@ export const carriers: readonly Carrier[] = [
         { ...listening("shm: (sysv, small)", shm, { segment: "sysv", capacity: 64 << 10 }), like: "shm:" },
         { ...listening("mmap:", (directory) => `mmap:${directory}/server.mmap`), like: "shm:" },
         listening("fifo:", (directory) => `fifo:${directory}/server.fifo`),
+        listening("mq:", () => `mq:/sluice-test-${randomUUID()}`),
       ]
     : []),
 ];

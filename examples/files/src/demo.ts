@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { type Channel, connect, createServer, spawn } from "@sluice/node";
@@ -37,6 +37,7 @@ const addresses = [
   `shm:${join(scratch, "files.shm")}`,
   `mmap:${join(scratch, "files.mmap")}`,
   `fifo:${join(scratch, "files.fifo")}`,
+  `mq:/${basename(scratch)}`,
 ];
 
 interface Original {

@@ -4,6 +4,8 @@
 #include "byte_channel.h"
 #include "descriptors.h"
 #include "environment.h"
+#include "posix_queue.h"
+#include "process_watch.h"
 #include "ring_channel.h"
 #include "ring_waiter.h"
 #include "segment.h"
@@ -16,6 +18,8 @@ static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   // The environment's state is released by Node, after the clean-up hook that the constructor adds has closed all.
   env.SetInstanceData(new Environment(env, exports));
   exports.Set("ByteChannel", ByteChannel::Define(env));
+  exports.Set("PosixQueue", PosixQueue::Define(env));
+  exports.Set("ProcessWatch", ProcessWatch::Define(env));
   exports.Set("RingChannel", RingChannel::Define(env));
   exports.Set("RingWaiter", RingWaiter::Define(env));
   exports.Set("Segment", Segment::Define(env));

@@ -21,7 +21,18 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** unix comes last: the call options are compared with it, and what is compared should be measured close together. */
-const SLUICE_TRANSPORTS = ["memory", "pipe", "fifo", "stdio", "mmap", "shm-nopoll", "shm", "tcp", "unix"];
+const SLUICE_TRANSPORTS = [
+  "memory",
+  "pipe",
+  "fifo",
+  "stdio",
+  "mq",
+  "mmap",
+  "shm-nopoll",
+  "shm",
+  "tcp",
+  "unix",
+];
 const CPP_TRANSPORTS = ["ring-polled", "ring-sleeping", "unix", "pipe"];
 const CALL_OPTIONS: readonly CallOption[] = ["deadline", "metadata", "signal"];
 

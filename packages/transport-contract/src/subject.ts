@@ -19,4 +19,8 @@ export interface Subject {
    * Whether `listen` at an address on which a process was killed must succeed; true by default.
    */
   readonly outlivesServers?: boolean;
+  /** Whether the death of the peer's process is told at once although `peerDeath` is `keepalive`. */
+  readonly noticesDeath?: boolean;
+  /** How many connections the kernel lets a test have at once, where that is less than a test would make. */
+  readonly maxConnections?: number;
 }

@@ -4,6 +4,7 @@ import type { Transport } from "@sluice/core";
 import { createFifoTransport } from "./fifo/index.js";
 import { memory } from "./memory/index.js";
 import { createMmapTransport } from "./mmap/index.js";
+import { createMqTransport } from "./mq/index.js";
 import { createPipeTransport } from "./pipe/index.js";
 import { createSpawn, type Spawn } from "./pipe/spawn.js";
 import { nativePlatform } from "./platform/native/index.js";
@@ -33,6 +34,7 @@ export interface PlatformTransports {
   readonly shm: Transport;
   readonly mmap: Transport;
   readonly fifo: Transport;
+  readonly mq: Transport;
   readonly spawn: Spawn;
 }
 
@@ -45,6 +47,7 @@ function on(platform: Platform, addon?: Native): PlatformTransports {
     shm: addon ? createShmTransport(addon, platform) : unavailable("shm"),
     mmap: addon ? createMmapTransport(addon, platform) : unavailable("mmap"),
     fifo: addon ? createFifoTransport(addon, platform) : unavailable("fifo"),
+    mq: addon ? createMqTransport(addon) : unavailable("mq"),
     spawn: createSpawn(platform),
   };
 }
@@ -56,7 +59,7 @@ export const nativeTransports = native && on(nativePlatform(native), native);
 export const nodeTransports = on(nodePlatform);
 
 /** The best to be had here: these are the native ones where there is an addon. */
-export const { pipe, stdio, unix, tcp, shm, mmap, fifo, spawn } = nativeTransports ?? nodeTransports;
+export const { pipe, stdio, unix, tcp, shm, mmap, fifo, mq, spawn } = nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
-export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, shm, mmap, fifo];
+export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, shm, mmap, fifo, mq];

@@ -12,7 +12,7 @@ describeTransport("memory", {
 });
 
 for (const { name, transports } of variants) {
-  const { pipe, tcp, unix, shm, mmap, fifo } = transports;
+  const { pipe, tcp, unix, shm, mmap, fifo, mq } = transports;
 
   describeConnection(`pipe (${name})`, () => pipePair(pipe));
 
@@ -50,6 +50,17 @@ for (const { name, transports } of variants) {
       address: () => `fifo:${freshPath(".fifo")}`,
       module: { url, export: "nativeTransports.fifo" },
       malformed: ["fifo:", "fifo:/", `fifo:/${"a".repeat(256)}`, "fifo:/a\0b"],
+    });
+  }
+
+  if (name === "native") {
+    describeTransport("mq", {
+      transport: mq,
+      address: () => `mq:/sluice-test-${process.pid}-${names++}`,
+      module: { url, export: "nativeTransports.mq" },
+      malformed: ["mq:", "mq:name", "mq:/", "mq:/a/b", "mq:/..", `mq:/${"a".repeat(256)}`, "mq:/a\0b"],
+      noticesDeath: true,
+      maxConnections: 20,
     });
   }
 

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
   connect,
@@ -36,6 +36,7 @@ export const sluice: Implementation = {
     "shm-frames": "own process",
     mmap: "own process",
     fifo: "own process",
+    mq: "own process",
   },
 
   async serve(transport, directory) {
@@ -94,6 +95,8 @@ function listenAddress(transport: string, directory: string): string {
       return `mmap:${join(directory, "sluice.mmap")}`;
     case "fifo":
       return `fifo:${join(directory, "sluice.fifo")}`;
+    case "mq":
+      return `mq:/${basename(directory)}`;
     default:
       throw new Error(`no address is known for the transport "${transport}"`);
   }

@@ -4,6 +4,7 @@ import { createInterface, type Interface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { expect } from "chai";
+import type { Endpoint } from "../endpoint.js";
 import type { TransportFixture } from "../fixture.js";
 import { makeFrame } from "../frames.js";
 import type { Mode } from "../program.js";
@@ -53,6 +54,10 @@ export function describeProcesses(fixture: TransportFixture, module: NonNullable
   describe("between processes", () => {
     const { subject } = fixture;
     let programs: Program[] = [];
+
+    function noticesDeath({ connection }: Endpoint): boolean {
+      return connection.traits.peerDeath === "carrier" || subject.noticesDeath === true;
+    }
 
     function run(mode: Mode, address: string): Program {
       const program = new Program(subject, module, mode, address);
@@ -115,7 +120,7 @@ export function describeProcesses(fixture: TransportFixture, module: NonNullable
         const site = await fixture.site();
         const program = run(mode, site.listener.address);
         const far = fixture.endpoint(await site.next()).start();
-        if (far.connection.traits.peerDeath !== "carrier") this.skip();
+        if (!noticesDeath(far)) this.skip();
         far.consume = () => {};
         far.send(makeFrame(0, 100));
         await far.received(1);
@@ -127,7 +132,7 @@ export function describeProcesses(fixture: TransportFixture, module: NonNullable
     it("learns of the death of a listening process while sending to it", async function () {
       const program = run("listen-sink", await subject.address());
       const near = fixture.endpoint(await fixture.connect(await program.line())).start();
-      if (near.connection.traits.peerDeath !== "carrier") this.skip();
+      if (!noticesDeath(near)) this.skip();
       let ended = false;
       const flood = async (): Promise<void> => {
         // In turns: while the peer takes everything, there may always be room.
