@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BenchProcess, type StartOptions } from "./bench-process.js";
 import type { ClientRequest } from "./client-process.js";
-import { loadImplementation } from "./implementations/index.js";
+import { findImplementation } from "./implementations/index.js";
 import type { Timing } from "./load.js";
 import type { Scenario } from "./scenarios.js";
 import type { Slice } from "./statistics.js";
@@ -40,7 +40,7 @@ export class Endpoints {
 
   /** Start the server, unless the client will bring it. */
   static async open(name: string, transport: string, options: StartOptions = {}): Promise<Endpoints> {
-    const place = (await loadImplementation(name)).transports[transport];
+    const place = findImplementation(name).transports[transport];
     if (place === undefined) throw new Error(`${name} is not measured over ${transport}`);
     const endpoints = new Endpoints(name, transport, await mkdtemp(join(tmpdir(), "sluice-bench-")));
     try {
@@ -65,7 +65,7 @@ export class Endpoints {
     return client;
   }
 
-  /** Time one slice with the first client. */
+  /** Time one slice with the first client, over all its connections. */
   measure(scenario: Scenario, timing: Timing): Promise<Slice> {
     return this.#clients[0].ask<Slice>({ scenario, timing } satisfies ClientRequest, REQUEST_TIMEOUT_MS);
   }

@@ -1,18 +1,13 @@
 /**
  * What the benchmark needs of an RPC implementation, or of anything else that answers with what it was sent. One file in
- * `implementations/` each; everything else (load, processes, statistics, reports) is common to all.
+ * `implementations/` each, and an entry in its `index.ts`; everything else (load, processes, statistics, reports) is common to all.
  */
+import { fileURLToPath } from "node:url";
 import type { Timing } from "./load.js";
 import type { CallOption, Scenario } from "./scenarios.js";
 import type { Slice } from "./statistics.js";
 
 export interface Implementation {
-  /** As in the results' `implementation`. */
-  readonly name: string;
-  /** The package whose version the results record; none for what Node itself brings. */
-  readonly packageName?: string;
-  /** What carries its calls, by the results' `transport`. */
-  readonly transports: Readonly<Record<string, ServerPlace>>;
   /**
    * Start the server of `transport`, in its own process unless the transport says otherwise. Whatever it creates in the
    * file system is put in `directory`, which exists, is empty, and is removed by the caller.
@@ -21,6 +16,9 @@ export interface Implementation {
   /** Connect to the server at `address`; a client that brings its own server gets its directory instead. */
   connect(transport: string, address: string): Promise<BenchClient>;
 }
+
+/** What a client runs that brings its server; arguments: implementation, transport, directory. */
+export const SERVER_SCRIPT = fileURLToPath(new URL("./server-process.js", import.meta.url));
 
 /** Where a server runs: in a process that the benchmark starts, or wherever the client puts it (its child, itself). */
 export type ServerPlace = "own process" | "by client";
@@ -39,6 +37,9 @@ export interface Echoed {
 /** One call. */
 export type EchoCall = (body: Uint8Array) => Promise<Echoed>;
 
+/** Told of each message that came back: its time of flight, and the time now, in milliseconds. Returns whether to go on. */
+export type OnEcho = (latencyMs: number, nowMs: number) => boolean;
+
 export interface BenchClient {
   /** The call to repeat, made with `option` each time. Any number may be in flight. */
   unary(option?: CallOption): EchoCall;
@@ -53,16 +54,20 @@ export interface BenchClient {
     count: number,
     onMessage: (body: Uint8Array) => boolean,
   ) => Promise<void>;
-  /**
-   * Raw exchange, for what has no calls: keep `inFlight` frames with this body under way. `onEcho` is called for each that
-   * came back, with its time of flight and the time now in milliseconds, and returns whether to go on. Resolves when the
-   * last one is back.
-   */
-  readonly echo?: (
+  /** Send `count` messages with this body in one stream; resolves to how many the server counted. */
+  readonly clientStreaming?: (body: Uint8Array, count: number) => Promise<number>;
+  /** As `echo`, with messages in one stream, each of which the server sends back; `onBody` is given what came, before. */
+  readonly bidiStreaming?: (
     body: Uint8Array,
     inFlight: number,
-    onEcho: (latencyMs: number, nowMs: number) => boolean,
+    onBody: (body: Uint8Array) => void,
+    onEcho: OnEcho,
   ) => Promise<void>;
+  /**
+   * Raw exchange, for what has no calls: keep `inFlight` frames with this body under way. Resolves when, after `onEcho` has
+   * said no, the last one is back.
+   */
+  readonly echo?: (body: Uint8Array, inFlight: number, onEcho: OnEcho) => Promise<void>;
   /** For what is no part of this program: times one slice and compares what comes back by itself. */
   readonly timeSlice?: (scenario: Scenario, timing: Timing) => Promise<Slice>;
   close(): Promise<void>;

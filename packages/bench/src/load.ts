@@ -1,6 +1,6 @@
 /** Loads a client, in the client's process: keeps calls in flight, and times a slice of them. */
 import { randomFillSync } from "node:crypto";
-import { streamBodies, type BenchClient, type Echoed } from "./implementation.js";
+import { streamBodies, type BenchClient, type EchoCall, type Echoed, type OnEcho } from "./implementation.js";
 import type { Scenario } from "./scenarios.js";
 import { percentile, type Slice } from "./statistics.js";
 
@@ -18,27 +18,48 @@ const GENERATIONS_PER_SLICE = 3;
 const MESSAGES_PER_SAMPLE = 100;
 const MAX_STREAM_MESSAGES = 0xffff_ffff;
 const VERIFIED_CALLS = 16;
-const VERIFIED_MESSAGES = 1000;
+/** A stream that is sent or read to its end has so many messages, or fewer of that many bytes in all. */
+const WHOLE_STREAM = { messages: 1000, bytes: 4 * 1024 * 1024 };
+
+/** What is loaded: the connections of a process to one server, at least one, and how to open more. */
+export interface Connections {
+  readonly clients: readonly BenchClient[];
+  connect(): Promise<BenchClient>;
+}
 
 /**
  * Time one slice of `scenario`, then compare what comes back with what was sent, outside the timed part. Rejects when a
  * call fails or an echo differs.
  */
-export async function runSlice(client: BenchClient, scenario: Scenario, timing: Timing): Promise<Slice> {
+export async function runSlice(connections: Connections, scenario: Scenario, timing: Timing): Promise<Slice> {
+  const [client] = connections.clients;
   if (client.timeSlice !== undefined) return client.timeSlice(scenario, timing);
   const meter = new Meter(timing, GENERATIONS_PER_SLICE * scenario.inFlight);
   const body = randomFillSync(new Uint8Array(scenario.bytes));
+  const onEcho: OnEcho = (latencyMs, nowMs) => meter.record(latencyMs, nowMs);
   switch (scenario.kind) {
     case "unary":
-      await loadUnary(client, scenario, body, meter);
+      await loadUnary(connections.clients, scenario, body, meter);
       break;
     case "serverStreaming":
-      await loadStreams(client, scenario, meter);
+      await loadServerStreams(client, scenario, meter);
+      break;
+    case "clientStreaming":
+      await loadClientStreams(client, scenario, body, meter);
+      break;
+    case "bidiStreaming":
+      await offered(client.bidiStreaming, scenario)(
+        body,
+        scenario.inFlight,
+        (echoed) => checkLength(echoed, body),
+        onEcho,
+      );
       break;
     case "echo":
-      await offered(client.echo, scenario)(body, scenario.inFlight, (latencyMs, nowMs) =>
-        meter.record(latencyMs, nowMs),
-      );
+      await offered(client.echo, scenario)(body, scenario.inFlight, onEcho);
+      break;
+    case "connect":
+      await loadConnect(connections, scenario, body, meter);
       break;
   }
   await verify(client, scenario);
@@ -47,28 +68,44 @@ export async function runSlice(client: BenchClient, scenario: Scenario, timing: 
 
 /** Compare what comes back with what was sent. Rejects when they differ, or a call fails. */
 export function verify(client: BenchClient, scenario: Scenario): Promise<void> {
-  return scenario.kind === "serverStreaming" ? verifyStream(client, scenario) : verifyCalls(client, scenario);
+  switch (scenario.kind) {
+    case "serverStreaming":
+      return verifyServerStream(client, scenario);
+    case "clientStreaming":
+      return sendStream(
+        offered(client.clientStreaming, scenario),
+        new Uint8Array(scenario.bytes),
+        VERIFIED_CALLS,
+      );
+    case "bidiStreaming":
+      return verifyBidiStream(client, scenario);
+    default:
+      return verifyCalls(client, scenario);
+  }
 }
 
 async function loadUnary(
-  client: BenchClient,
+  clients: readonly BenchClient[],
   scenario: Scenario,
   body: Uint8Array,
   meter: Meter,
 ): Promise<void> {
-  if (client.unarySync !== undefined) return loadSync(client.unarySync, body, meter);
-  const call = client.unary(scenario.option);
-  const repeat = async () => {
+  const [{ unarySync }] = clients;
+  if (unarySync !== undefined) return loadSync(unarySync, body, meter);
+  const calls = clients.map((client) => client.unary(scenario.option));
+  const repeat = async (call: EchoCall) => {
     let began = performance.now();
     for (;;) {
       const reply = await call(body);
       const now = performance.now();
-      checkLength(reply, body);
+      checkLength(reply.body, body);
       if (!meter.record(now - began, now)) return;
       began = now;
     }
   };
-  await Promise.all(Array.from({ length: scenario.inFlight }, repeat));
+  await Promise.all(
+    Array.from({ length: scenario.inFlight }, (_, index) => repeat(calls[index % calls.length])),
+  );
 }
 
 function loadSync(call: (body: Uint8Array) => Echoed, body: Uint8Array, meter: Meter): void {
@@ -76,18 +113,18 @@ function loadSync(call: (body: Uint8Array) => Echoed, body: Uint8Array, meter: M
   for (;;) {
     const reply = call(body);
     const now = performance.now();
-    checkLength(reply, body);
+    checkLength(reply.body, body);
     if (!meter.record(now - began, now)) return;
     began = now;
   }
 }
 
-function checkLength(reply: Echoed, body: Uint8Array): void {
-  if (reply.body.length === body.length) return;
-  throw new Error(`${body.length} bytes were sent, ${reply.body.length} came back`);
+function checkLength(echoed: Uint8Array, body: Uint8Array): void {
+  if (echoed.length === body.length) return;
+  throw new Error(`${body.length} bytes were sent, ${echoed.length} came back`);
 }
 
-async function loadStreams(client: BenchClient, scenario: Scenario, meter: Meter): Promise<void> {
+async function loadServerStreams(client: BenchClient, scenario: Scenario, meter: Meter): Promise<void> {
   const serverStreaming = offered(client.serverStreaming, scenario);
   const readOne = async () => {
     let messages = 0;
@@ -103,6 +140,54 @@ async function loadStreams(client: BenchClient, scenario: Scenario, meter: Meter
   await Promise.all(Array.from({ length: scenario.inFlight }, readOne));
 }
 
+async function loadClientStreams(
+  client: BenchClient,
+  scenario: Scenario,
+  body: Uint8Array,
+  meter: Meter,
+): Promise<void> {
+  const clientStreaming = offered(client.clientStreaming, scenario);
+  const count = wholeStream(scenario);
+  const repeat = async () => {
+    for (;;) {
+      const began = performance.now();
+      await sendStream(clientStreaming, body, count);
+      const now = performance.now();
+      if (!meter.record((now - began) / count, now, count)) return;
+    }
+  };
+  await Promise.all(Array.from({ length: scenario.inFlight }, repeat));
+}
+
+async function sendStream(
+  clientStreaming: NonNullable<BenchClient["clientStreaming"]>,
+  body: Uint8Array,
+  count: number,
+): Promise<void> {
+  const counted = await clientStreaming(body, count);
+  if (counted !== count) throw new Error(`of a stream of ${count} messages the server counted ${counted}`);
+}
+
+/** Connect, call once, and close, again and again; closing is no part of the latency. */
+async function loadConnect(
+  connections: Connections,
+  scenario: Scenario,
+  body: Uint8Array,
+  meter: Meter,
+): Promise<void> {
+  const repeat = async () => {
+    for (let goOn = true; goOn;) {
+      const began = performance.now();
+      const client = await connections.connect();
+      checkLength((await client.unary()(body)).body, body);
+      const now = performance.now();
+      await client.close();
+      goOn = meter.record(now - began, now);
+    }
+  };
+  await Promise.all(Array.from({ length: scenario.inFlight }, repeat));
+}
+
 async function verifyCalls(client: BenchClient, scenario: Scenario): Promise<void> {
   const call = client.unary(scenario.option);
   const calls = Math.min(scenario.inFlight, VERIFIED_CALLS);
@@ -110,24 +195,42 @@ async function verifyCalls(client: BenchClient, scenario: Scenario): Promise<voi
     Array.from({ length: calls }, async () => {
       const sent = randomFillSync(new Uint8Array(scenario.bytes));
       const { body } = await call(sent);
-      if (!equal(body, sent)) throw new Error("an echo differs from what was sent");
+      checkEqual(body, sent);
     }),
   );
 }
 
-async function verifyStream(client: BenchClient, scenario: Scenario): Promise<void> {
+async function verifyServerStream(client: BenchClient, scenario: Scenario): Promise<void> {
   const expected = streamBodies(scenario.bytes);
+  const count = wholeStream(scenario);
   let messages = 0;
-  await offered(client.serverStreaming, scenario)(scenario.bytes, VERIFIED_MESSAGES, (body) => {
+  await offered(client.serverStreaming, scenario)(scenario.bytes, count, (body) => {
     if (!equal(body, expected[messages % expected.length])) {
       throw new Error(`message ${messages} of a stream is not the one that the server sent then`);
     }
     messages++;
     return true;
   });
-  if (messages !== VERIFIED_MESSAGES) {
-    throw new Error(`a stream of ${VERIFIED_MESSAGES} messages ended after ${messages}`);
-  }
+  if (messages !== count) throw new Error(`a stream of ${count} messages ended after ${messages}`);
+}
+
+async function verifyBidiStream(client: BenchClient, scenario: Scenario): Promise<void> {
+  const sent = randomFillSync(new Uint8Array(scenario.bytes));
+  let messages = 0;
+  await offered(client.bidiStreaming, scenario)(
+    sent,
+    scenario.inFlight,
+    (body) => checkEqual(body, sent),
+    () => ++messages < VERIFIED_CALLS,
+  );
+}
+
+function wholeStream({ bytes }: Scenario): number {
+  return Math.min(WHOLE_STREAM.messages, Math.ceil(WHOLE_STREAM.bytes / bytes));
+}
+
+function checkEqual(echoed: Uint8Array, sent: Uint8Array): void {
+  if (!equal(echoed, sent)) throw new Error("an echo differs from what was sent");
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {

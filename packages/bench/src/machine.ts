@@ -23,19 +23,20 @@ export function describeMachine(): Machine {
   };
 }
 
-/** The version of Node, and of each of `packages` by its name. */
+/** The version of Node, and of each of `packages` that is installed, by its name. */
 export function versions(packages: readonly string[]): Record<string, string> {
-  return Object.fromEntries([
-    ["node", process.versions.node],
-    ...packages.map((name) => [name, installedVersion(name)] as const),
-  ]);
+  const installed = packages.flatMap((name) => {
+    const version = installedVersion(name);
+    return version === undefined ? [] : [[name, version] as const];
+  });
+  return { node: process.versions.node, ...Object.fromEntries(installed) };
 }
 
 /** Read from its package.json, which a package need not export. */
-function installedVersion(name: string): string {
+function installedVersion(name: string): string | undefined {
   for (let directory = dirname(fileURLToPath(import.meta.url)); ; directory = dirname(directory)) {
     const path = join(directory, "node_modules", name, "package.json");
     if (existsSync(path)) return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
-    if (directory === dirname(directory)) throw new Error(`${name} is not installed`);
+    if (directory === dirname(directory)) return undefined;
   }
 }

@@ -1,8 +1,9 @@
 /** `npm run bench -- OPTIONS`: see `--help`. */
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
+import { withCauses } from "./errors.js";
 import { measureIdle, type IdleResult } from "./idle.js";
-import { loadImplementation } from "./implementations/index.js";
+import { findImplementation } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
 import { defaultPlacement, type Placement } from "./placement.js";
 import { measurePolling, type PollingResult } from "./polling.js";
@@ -13,6 +14,7 @@ import { makeRows, type BenchResult } from "./result.js";
 import { measure, type Plan } from "./runner.js";
 import {
   allScenarios,
+  defaultScenarios,
   findScenario,
   quickScenarios,
   scenarioId,
@@ -22,6 +24,7 @@ import {
 
 interface Options {
   quick?: boolean;
+  full?: boolean;
   only?: string[];
   rounds?: number;
   idleConnections?: number;
@@ -34,13 +37,20 @@ interface Options {
   markdown?: string;
 }
 
+/** Much in little time: short slices, and fewer rounds where even those take too long. */
 const QUICK: Plan = {
   rounds: 5,
-  budgetMs: 38_000,
-  warmUpMs: 150,
-  timing: { leadInMs: 20, sliceMs: 100 },
+  budgetMs: 48_000,
+  warmUpMs: 60,
+  timing: { leadInMs: 10, sliceMs: 60 },
 };
-const DEFAULT: Plan = { rounds: 7, warmUpMs: 500, timing: { leadInMs: 30, sliceMs: 250 } };
+const DEFAULT: Plan = {
+  rounds: 7,
+  budgetMs: 560_000,
+  warmUpMs: 200,
+  timing: { leadInMs: 20, sliceMs: 150 },
+};
+const FULL: Plan = { rounds: 9, warmUpMs: 500, timing: { leadInMs: 30, sliceMs: 400 } };
 
 /** Above this, over the last minute, others want a CPU often enough to disturb what is timed. */
 const BUSY_LOAD_AVERAGE = 0.5;
@@ -49,7 +59,11 @@ const command = new Command("npm run bench --")
   .description(
     "Measure Sluice and its peers: server and client in processes of their own, scenarios interleaved.",
   )
-  .option("--quick", "the scenarios and slices that take less than a minute")
+  .option("--quick", "what can be measured in less than a minute")
+  .option(
+    "--full",
+    "every size with every number of calls in flight, in more and longer slices: about an hour",
+  )
   .option(
     "--only <id...>",
     "only scenarios whose id contains one of these, such as sluice/unix (see --list); none, with --idle-connections or --polling, for a word that no id has",
@@ -89,7 +103,7 @@ try {
 async function main(options: Options): Promise<void> {
   const show = (text: string) => progress.show(text);
   if (options.list) {
-    console.log((options.quick ? quickScenarios() : allScenarios()).map(scenarioId).join("\n"));
+    console.log(scenariosOf(options).map(scenarioId).join("\n"));
   } else if (options.markdown !== undefined) {
     console.log(markdownReport(JSON.parse(readFileSync(options.markdown, "utf8")) as BenchResult));
   } else if (options.profile !== undefined) {
@@ -108,13 +122,12 @@ async function main(options: Options): Promise<void> {
 }
 
 async function run(options: Options, show: (text: string) => void): Promise<BenchResult> {
-  const all = options.quick ? quickScenarios() : allScenarios();
-  const scenarios = options.only === undefined ? all : selectScenarios(all, options.only);
+  const wanted = scenariosOf(options);
   const { idleConnections } = options;
-  if (scenarios.length === 0 && idleConnections === undefined && !options.polling) {
+  if (wanted.length === 0 && idleConnections === undefined && !options.polling) {
     throw new Error(`no scenario's id contains ${options.only!.join(" or ")}; --list prints the ids`);
   }
-  const plan = options.quick ? QUICK : DEFAULT;
+  const plan = options.quick ? QUICK : options.full ? FULL : DEFAULT;
   const placement = placementOf(options);
   const machine = describeMachine();
   if (machine.loadAverage > BUSY_LOAD_AVERAGE) {
@@ -128,10 +141,10 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
     command: process.argv.slice(2).join(" "),
     machine,
     placement: placement ?? null,
-    versions: versions(await packagesOf(scenarios)),
+    versions: versions(packagesOf(wanted)),
   };
   const rounds = options.rounds ?? plan.rounds;
-  const slices = await measure(scenarios, { ...plan, rounds, placement }, show);
+  const { scenarios, slices, skipped } = await measure(wanted, { ...plan, rounds, placement }, show);
   const idle: IdleResult[] = [];
   if (idleConnections !== undefined) {
     idle.push(await measureIdle("sluice", "unix", idleConnections, show));
@@ -141,23 +154,21 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
   for (const transport of options.polling ? ["shm", "shm-nopoll"] : []) {
     polling.push(await measurePolling(transport, placement, show));
   }
-  return { ...about, ...makeRows(scenarios, slices), idle, polling };
+  return { ...about, ...makeRows(scenarios, slices), skipped, idle, polling };
 }
 
-async function packagesOf(scenarios: readonly Scenario[]): Promise<string[]> {
+function scenariosOf({ quick, full, only }: Options): Scenario[] {
+  const all = quick ? quickScenarios() : full ? allScenarios() : defaultScenarios();
+  return only === undefined ? all : selectScenarios(all, only);
+}
+
+function packagesOf(scenarios: readonly Scenario[]): string[] {
   const names = new Set(["sluice", ...scenarios.map(({ implementation }) => implementation)]);
-  const implementations = await Promise.all([...names].map(loadImplementation));
-  return implementations.flatMap(({ packageName }) => packageName ?? []);
+  return [...names].flatMap((name) => findImplementation(name).packageName ?? []);
 }
 
 function placementOf({ pin, cpus }: Options): Placement | undefined {
   return pin ? (cpus ?? defaultPlacement()) : undefined;
-}
-
-/** Without stacks: an error here is about what was asked for, and one from a measured process brings its stack along. */
-function withCauses(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : `${error.message}: ${withCauses(error.cause)}`;
 }
 
 function positiveInteger(text: string): number {

@@ -4,7 +4,9 @@
  * times over from one slice to the next. So servers are pinned to one CPU and clients to another, unless asked otherwise.
  */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
+import { isMainThread } from "node:worker_threads";
 
 export interface Placement {
   readonly serverCpu: number;
@@ -38,11 +40,13 @@ export function cpuOf(role: keyof typeof VARIABLES): string | undefined {
   return process.env[VARIABLES[role]];
 }
 
-/** Move this process, all its threads, to where its environment says. */
+/** Move this process, all its threads, to where its environment says; in a worker, its own thread alone. */
 export function takePlace(role: keyof typeof VARIABLES): void {
   const cpu = cpuOf(role);
   if (cpu === undefined) return;
-  execFileSync("taskset", ["--all-tasks", "--cpu-list", "--pid", cpu, String(process.pid)], {
-    stdio: "pipe",
-  });
+  // Node does not tell a thread's id; the kernel does, to the thread itself: proc(5).
+  const [scope, id] = isMainThread
+    ? [["--all-tasks"], String(process.pid)]
+    : [[], basename(readlinkSync("/proc/thread-self"))];
+  execFileSync("taskset", [...scope, "--cpu-list", "--pid", cpu, id], { stdio: "pipe" });
 }

@@ -89,6 +89,33 @@ function sections(result: BenchResult): Section[] {
       words: 2,
     },
     {
+      title: "Calls over several connections",
+      head: ["implementation", "transport", "size", "in flight", "connections", ...FIGURES, "cost"],
+      body: result.connections.map((row) => [
+        row.implementation,
+        row.transport,
+        formatBytes(row.bytes),
+        formatCount(row.inFlight),
+        formatCount(row.connections),
+        ...figures(row),
+        `${row.costPercent.toFixed(1)} %`,
+      ]),
+      words: 2,
+    },
+    {
+      title: "Not pinned to CPUs",
+      head: ["implementation", "transport", "size", "in flight", ...FIGURES, "cost"],
+      body: result.unpinned.map((row) => [
+        row.implementation,
+        row.transport,
+        formatBytes(row.bytes),
+        formatCount(row.inFlight),
+        ...figures(row),
+        `${row.costPercent.toFixed(1)} %`,
+      ]),
+      words: 2,
+    },
+    {
       title: "Idle connections",
       head: [
         "implementation",
@@ -137,6 +164,16 @@ function sections(result: BenchResult): Section[] {
         `${row.timerMaxMs.toFixed(1)} ms`,
       ]),
       words: 1,
+    },
+    {
+      title: "Skipped",
+      head: ["implementation", "transport", "why"],
+      body: result.skipped.map(({ implementation, transport, reason }) => [
+        implementation,
+        transport,
+        reason.split("\n")[0],
+      ]),
+      words: 3,
     },
   ];
   return all.filter(({ body }) => body.length > 0);

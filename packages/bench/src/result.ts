@@ -18,11 +18,27 @@ export interface Row extends Summary {
   readonly inFlight: number;
 }
 
-/** A scenario whose every call carries something more. */
-export interface CallOptionRow extends Row {
-  readonly option: CallOption;
-  /** Part of calls/s that it takes, in percent: the median over rounds, each against the plain calls of that round. */
+/** A scenario that differs from a plain one in one respect, and is compared with it. */
+interface VariantRow extends Row {
+  /** Part of calls/s that it takes, in percent: the median over rounds, each against the plain scenario of that round. */
   readonly costPercent: number;
+}
+
+/** Every call carries something more. */
+export interface CallOptionRow extends VariantRow {
+  readonly option: CallOption;
+}
+
+/** The calls are spread over this many connections. */
+export interface ConnectionsRow extends VariantRow {
+  readonly connections: number;
+}
+
+/** What could not be measured here, and why. */
+export interface Skipped {
+  readonly implementation: string;
+  readonly transport: string;
+  readonly reason: string;
 }
 
 export interface BenchResult {
@@ -36,30 +52,35 @@ export interface BenchResult {
   readonly versions: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
   readonly callOptions: readonly CallOptionRow[];
+  readonly connections: readonly ConnectionsRow[];
+  /** Where the kernel chose the CPUs, although `placement` says where it did not. */
+  readonly unpinned: readonly VariantRow[];
+  readonly skipped: readonly Skipped[];
   readonly idle: readonly IdleResult[];
   readonly polling: readonly PollingResult[];
 }
 
-/** Rows of `scenarios` from their slices. A call option's row needs its plain scenario among them. */
+/** Rows of `scenarios` from their slices. What is compared with a plain scenario needs that among them. */
 export function makeRows(
   scenarios: readonly Scenario[],
   slices: readonly (readonly Slice[])[],
-): Pick<BenchResult, "rows" | "callOptions"> {
+): Pick<BenchResult, "rows" | "callOptions" | "connections" | "unpinned"> {
   const rows: Row[] = [];
   const callOptions: CallOptionRow[] = [];
+  const connections: ConnectionsRow[] = [];
+  const unpinned: VariantRow[] = [];
   const ids = scenarios.map(scenarioId);
   for (const [index, scenario] of scenarios.entries()) {
-    const row: Row = { ...plain(scenario), ...summarise(slices[index]) };
-    const { option } = scenario;
-    if (option === undefined) {
-      rows.push(row);
-    } else {
-      const base = slices[ids.indexOf(scenarioId(plain(scenario)))];
-      const costs = slices[index].map(
-        (slice, round) => (1 - slice.callsPerSecond / base[round].callsPerSecond) * 100,
-      );
-      callOptions.push({ ...row, option, costPercent: median(costs) });
-    }
+    const base = slices[ids.indexOf(scenarioId(plain(scenario)))];
+    const costs = slices[index].map(
+      (slice, round) => (1 - slice.callsPerSecond / base[round].callsPerSecond) * 100,
+    );
+    const row: VariantRow = { ...plain(scenario), ...summarise(slices[index]), costPercent: median(costs) };
+    if (scenario.option !== undefined) callOptions.push({ ...row, option: scenario.option });
+    else if (scenario.connections !== undefined)
+      connections.push({ ...row, connections: scenario.connections });
+    else if (scenario.unpinned) unpinned.push(row);
+    else rows.push({ ...plain(scenario), ...summarise(slices[index]) });
   }
-  return { rows, callOptions };
+  return { rows, callOptions, connections, unpinned };
 }

@@ -1,6 +1,8 @@
 import { Endpoints } from "./endpoints.js";
 import type { Timing } from "./load.js";
+import { withCauses } from "./errors.js";
 import type { Placement } from "./placement.js";
+import type { Skipped } from "./result.js";
 import { scenarioId, type Scenario } from "./scenarios.js";
 import type { Slice } from "./statistics.js";
 
@@ -16,53 +18,101 @@ export interface Plan {
   readonly placement?: Placement | undefined;
 }
 
+export interface Measured {
+  /** Those of the scenarios that could be measured. */
+  readonly scenarios: readonly Scenario[];
+  /** Of each, in the order of rounds. */
+  readonly slices: readonly (readonly Slice[])[];
+  readonly skipped: readonly Skipped[];
+}
+
 /**
  * Measure `scenarios` in rounds: a short slice of each, one after the other, then again, so that whatever else the
  * machine does meanwhile meets them all alike. Odd rounds go backwards. All processes are started first and kept; only
- * those of the scenario being timed have anything to do. Resolves to each scenario's slices, in the order of rounds.
+ * those of the scenario being timed have anything to do. What does not start is skipped, and so is a peer that fails;
+ * rejects where Sluice does.
  */
 export async function measure(
-  scenarios: readonly Scenario[],
+  wanted: readonly Scenario[],
   plan: Plan,
   progress: (text: string) => void,
-): Promise<Slice[][]> {
+): Promise<Measured> {
   const deadline = performance.now() + (plan.budgetMs ?? Infinity);
   const endpoints = new Map<string, Endpoints>();
-  const key = ({ implementation, transport }: Scenario) => `${implementation} ${transport}`;
-  const slices: Slice[][] = scenarios.map(() => []);
+  const skipped = new Map<string, Skipped>();
+  const skip = (scenario: Scenario, error: unknown) => {
+    const { implementation, transport } = scenario;
+    skipped.set(processesOf(scenario), { implementation, transport, reason: withCauses(error) });
+  };
   try {
-    for (const scenario of scenarios) {
-      if (endpoints.has(key(scenario))) continue;
-      progress(`starting ${scenario.implementation} on ${scenario.transport}`);
-      const opened = await Endpoints.open(scenario.implementation, scenario.transport, plan);
-      endpoints.set(key(scenario), opened);
-      await opened.addClient(1, plan);
+    for (const scenario of wanted) {
+      const key = processesOf(scenario);
+      if (endpoints.has(key) || skipped.has(key)) continue;
+      progress(`starting: ${key}`);
+      try {
+        endpoints.set(key, await start(scenario, plan));
+      } catch (error) {
+        skip(scenario, error);
+      }
     }
-    const slice = async (index: number, timing: Timing, round: string) => {
-      const scenario = scenarios[index];
+    const slices = new Map<Scenario, Slice[]>(wanted.map((scenario) => [scenario, []]));
+    const measurable = () => wanted.filter((scenario) => endpoints.has(processesOf(scenario)));
+    const slice = async (scenario: Scenario, timing: Timing, round: string) => {
+      const key = processesOf(scenario);
+      const opened = endpoints.get(key);
+      if (opened === undefined) return;
       progress(`${round}: ${scenarioId(scenario)}`);
       try {
-        return await endpoints.get(key(scenario))!.measure(scenario, timing);
+        return await opened.measure(scenario, timing);
       } catch (error) {
-        throw new Error(`${scenarioId(scenario)} failed`, { cause: error });
+        const failure = new Error(`${scenarioId(scenario)} failed`, { cause: error });
+        if (scenario.implementation === "sluice") throw failure;
+        skip(scenario, failure);
+        endpoints.delete(key);
+        await opened.close();
       }
     };
-    for (const index of scenarios.keys()) {
-      await slice(index, { leadInMs: 0, sliceMs: plan.warmUpMs }, "warming up");
+    for (const scenario of measurable()) {
+      await slice(scenario, { leadInMs: 0, sliceMs: plan.warmUpMs }, "warming up");
     }
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
-      const order = [...scenarios.keys()];
+      const order = measurable();
       if (round % 2 === 1) order.reverse();
-      for (const index of order) {
-        slices[index].push(await slice(index, plan.timing, `round ${round + 1} of ${plan.rounds}`));
+      for (const scenario of order) {
+        const measured = await slice(scenario, plan.timing, `round ${round + 1} of ${plan.rounds}`);
+        if (measured !== undefined) slices.get(scenario)!.push(measured);
       }
       const now = performance.now();
       if (now + (now - began) > deadline) break;
     }
-    return slices;
+    const scenarios = measurable();
+    return {
+      scenarios,
+      slices: scenarios.map((scenario) => slices.get(scenario)!),
+      skipped: [...skipped.values()],
+    };
   } finally {
     progress("ending the processes");
     await Promise.all([...endpoints.values()].map((opened) => opened.close()));
+  }
+}
+
+/** Names the processes that a scenario needs: those of the same name are shared. */
+function processesOf({ implementation, transport, connections, unpinned }: Scenario): string {
+  const more = [connections && `${connections} connections`, unpinned && "unpinned"].filter(Boolean);
+  return [`${implementation} on ${transport}`, ...more].join(", ");
+}
+
+async function start(scenario: Scenario, plan: Plan): Promise<Endpoints> {
+  const { implementation, transport, connections, unpinned } = scenario;
+  const options = { placement: unpinned ? undefined : plan.placement };
+  const opened = await Endpoints.open(implementation, transport, options);
+  try {
+    await opened.addClient(connections, options);
+    return opened;
+  } catch (error) {
+    await opened.close();
+    throw error;
   }
 }

@@ -1,7 +1,7 @@
 /** What is measured: which implementation does what over which transport, with how much, how many at a time. */
 
-/** `echo` is raw bytes without calls. */
-export type Kind = "unary" | "serverStreaming" | "echo";
+/** `echo` is raw bytes without calls, `connect` a connection set up for one call. */
+export type Kind = "unary" | "serverStreaming" | "clientStreaming" | "bidiStreaming" | "echo" | "connect";
 
 /** What every call of a scenario carries beside its message. */
 export type CallOption = "deadline" | "metadata" | "signal";
@@ -12,13 +12,19 @@ export interface Scenario {
   readonly kind: Kind;
   /** Size of each message's body. */
   readonly bytes: number;
-  /** Calls (for streams: streams) under way at any time. */
+  /** Calls (of a bidirectional stream: its messages; of other streams: streams) under way at any time. */
   readonly inFlight: number;
   readonly option?: CallOption;
+  /** Over how many connections of the client the calls are spread. Default: one. */
+  readonly connections?: number;
+  /** Left to the kernel to place, where the others' processes are pinned to CPUs. */
+  readonly unpinned?: true;
 }
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+/** More would be a measure of the machine's memory. */
+const MAX_BYTES_IN_FLIGHT = 64 * MIB;
 
 /** unix comes last: the call options are compared with it, and what is compared should be measured close together. */
 const SLUICE_TRANSPORTS = [
@@ -33,17 +39,44 @@ const SLUICE_TRANSPORTS = [
   "tcp",
   "unix",
 ];
-const CPP_TRANSPORTS = ["ring-polled", "ring-sleeping", "unix", "pipe"];
+const CPP_TRANSPORTS = ["ring-polled", "ring-sleeping", "unix", "pipe", "fifo", "tcp", "udp", "memcpy"];
+/** Who has calls, over its best local transport. */
+const QUICK_PEERS = [
+  ["grpc-js", "unix"],
+  ["zeromq", "ipc"],
+  ["capnweb", "websocket"],
+  ["vscode-jsonrpc", "unix"],
+] as const;
+const PEERS = [...QUICK_PEERS, ["nice-grpc", "unix"], ["connect-node", "unix"]] as const;
+/** Who has none. */
+const RAW_PEERS = [
+  ["process.send", "json"],
+  ["process.send", "advanced"],
+  ["MessagePort", "worker"],
+  ["node:net", "unix"],
+] as const;
+/** Where all kinds of call are measured, also those that need a matrix or a minute. */
+const COMPARED = [
+  ["sluice", "shm"],
+  ["sluice", "unix"],
+  ["sluice", "tcp"],
+  ["grpc-js", "unix"],
+] as const;
+const STREAMED = [...COMPARED, ["nice-grpc", "unix"], ["connect-node", "unix"]] as const;
+const CONNECTED = [...COMPARED, ["sluice", "mmap"], ...PEERS.slice(1)] as const;
 const CALL_OPTIONS: readonly CallOption[] = ["deadline", "metadata", "signal"];
 
 /** Such as `sluice/unix/unary/64/1`: what `--only` and `--profile` select by. */
-export function scenarioId({ implementation, transport, kind, bytes, inFlight, option }: Scenario): string {
+export function scenarioId(scenario: Scenario): string {
+  const { implementation, transport, kind, bytes, inFlight, option, connections, unpinned } = scenario;
   const id = [implementation, transport, kind, bytes, inFlight];
   if (option !== undefined) id.push(option);
+  if (connections !== undefined) id.push(`${connections}-connections`);
+  if (unpinned) id.push("unpinned");
   return id.join("/");
 }
 
-/** Those whose id contains one of `patterns`, and what those with a call option are compared with. */
+/** Those whose id contains one of `patterns`, and the plain ones that the others are compared with. */
 export function selectScenarios(scenarios: readonly Scenario[], patterns: readonly string[]): Scenario[] {
   const chosen = scenarios.filter((scenario) =>
     patterns.some((pattern) => scenarioId(scenario).includes(pattern)),
@@ -59,7 +92,7 @@ export function findScenario(scenarios: readonly Scenario[], id: string): Scenar
   throw new Error(`no scenario is called "${id}"; there are:\n${scenarios.map(scenarioId).join("\n")}`);
 }
 
-/** The same without a call option. */
+/** The same without a call option, on one connection, pinned. */
 export function plain({ implementation, transport, kind, bytes, inFlight }: Scenario): Scenario {
   return { implementation, transport, kind, bytes, inFlight };
 }
@@ -67,77 +100,96 @@ export function plain({ implementation, transport, kind, bytes, inFlight }: Scen
 /** What `--quick` measures: small calls on everything, large ones and streams where there is something to compare. */
 export function quickScenarios(): Scenario[] {
   return [
-    ...SLUICE_TRANSPORTS.flatMap((transport) => unary("sluice", transport, [64], [1, 64])),
+    ...SLUICE_TRANSPORTS.flatMap((transport) => cross("sluice", transport, "unary", [64], [1, 64])),
     ...callOptions(),
-    ...unary("sluice", "shm-sync", [64], [1]),
-    ...echo("sluice", "shm-frames", [64], [1, 64]),
-    ...unary("grpc-js", "unix", [64], [1, 64]),
-    ...echo("node:net", "unix", [64], [1, 64]),
-    ...CPP_TRANSPORTS.flatMap((transport) => echo("c++", transport, [64], [1, 64])),
-    ...streaming(),
-    ...["unix", "tcp", "shm"].flatMap((transport) => large("sluice", transport)),
-    ...large("grpc-js", "unix"),
-    ...echo("node:net", "unix", [64 * KIB], [64]),
+    ...cross("sluice", "shm-sync", "unary", [64], [1]),
+    ...cross("sluice", "shm-frames", "echo", [64], [1, 64]),
+    ...QUICK_PEERS.flatMap(([peer, transport]) => cross(peer, transport, "unary", [64], [1, 64])),
+    ...cross("node:net", "unix", "echo", [64], [1, 64]),
+    ...CPP_TRANSPORTS.flatMap((transport) => cross("c++", transport, "echo", [64], [1, 64])),
+    ...COMPARED.flatMap(([implementation, transport]) => [
+      ...cross(implementation, transport, "unary", [64 * KIB], [1, 64]),
+      ...cross(implementation, transport, "unary", [MIB], [1, 16]),
+      ...streams(implementation, transport, [64]),
+    ]),
+    ...cross("node:net", "unix", "echo", [64 * KIB], [64]),
   ];
 }
 
-/** What is measured when nothing else is asked for: every transport at every size. */
+/** What is measured when nothing else is asked for. */
+export function defaultScenarios(): Scenario[] {
+  const few = (implementation: string, transport: string, kind: Kind) => [
+    ...cross(implementation, transport, kind, [64, KIB, 64 * KIB], [1, 64]),
+    ...cross(implementation, transport, kind, [MIB], [1, 16]),
+  ];
+  const many = (implementation: string, transport: string, kind: Kind) => [
+    ...cross(implementation, transport, kind, [64, KIB], [1, 16, 64, 1024]),
+    ...cross(implementation, transport, kind, [64 * KIB], [1, 16, 64]),
+    ...cross(implementation, transport, kind, [MIB], [1, 16]),
+  ];
+  return every(few, many);
+}
+
+/** Every transport and every peer at every size, with every number of calls in flight. */
 export function allScenarios(): Scenario[] {
-  const sizes = (implementation: string, transport: string, make: typeof unary) => [
-    ...make(implementation, transport, [64, KIB, 64 * KIB], [1, 16, 64]),
-    ...make(implementation, transport, [MIB], [1, 16]),
-  ];
-  return [
-    ...SLUICE_TRANSPORTS.flatMap((transport) => sizes("sluice", transport, unary)),
-    ...callOptions(),
-    ...unary("sluice", "shm-sync", [64, KIB, 64 * KIB, MIB], [1]),
-    ...echo("sluice", "shm-frames", [64, KIB], [1, 16, 64]),
-    ...sizes("grpc-js", "unix", unary),
-    ...sizes("node:net", "unix", echo),
-    ...CPP_TRANSPORTS.flatMap((transport) => sizes("c++", transport, echo)),
-    ...streaming(),
-  ];
+  const all = (implementation: string, transport: string, kind: Kind) =>
+    cross(implementation, transport, kind, [64, KIB, 64 * KIB, MIB], [1, 16, 64, 1024]).filter(
+      ({ bytes, inFlight }) => bytes * inFlight <= MAX_BYTES_IN_FLIGHT,
+    );
+  return every(all, all);
 }
 
-function large(implementation: string, transport: string): Scenario[] {
+type Matrix = (implementation: string, transport: string, kind: Kind) => Scenario[];
+
+/** `few` on each transport and for the limits, `many` where there is something to compare with. */
+function every(few: Matrix, many: Matrix): Scenario[] {
+  const isCompared = (name: string, on: string) =>
+    COMPARED.some(([implementation, transport]) => implementation === name && transport === on);
   return [
-    ...unary(implementation, transport, [64 * KIB], [1, 64]),
-    ...unary(implementation, transport, [MIB], [1, 16]),
+    ...SLUICE_TRANSPORTS.flatMap((transport) =>
+      (isCompared("sluice", transport) ? many : few)("sluice", transport, "unary"),
+    ),
+    ...callOptions(),
+    ...cross("sluice", "shm-sync", "unary", [64, KIB, 64 * KIB, MIB], [1]),
+    ...cross("sluice", "shm-frames", "echo", [64, KIB], [1, 16, 64]),
+    ...PEERS.flatMap(([peer, transport]) => many(peer, transport, "unary")),
+    ...cross("synckit", "worker", "unary", [64, KIB, 64 * KIB, MIB], [1]),
+    ...RAW_PEERS.flatMap(([peer, transport]) => few(peer, transport, "echo")),
+    ...cross("node:dgram", "udp", "echo", [64, KIB], [1, 16, 64]),
+    ...CPP_TRANSPORTS.flatMap((transport) => few("c++", transport, "echo")).filter(
+      ({ transport, bytes }) => transport !== "udp" || bytes < 64 * KIB,
+    ),
+    ...STREAMED.flatMap(([implementation, transport]) => streams(implementation, transport, [64, 64 * KIB])),
+    ...CONNECTED.flatMap(([implementation, transport]) =>
+      cross(implementation, transport, "connect", [64], [1]),
+    ),
+    ...COMPARED.flatMap(([implementation, transport]) => [
+      ...cross(implementation, transport, "unary", [64], [1000]),
+      ...[10, 100, 1000].map((connections) => ({
+        ...{ implementation, transport, kind: "unary" as const, bytes: 64, inFlight: 1000 },
+        connections,
+      })),
+    ]),
+    ...[...COMPARED, ...QUICK_PEERS.slice(1)].flatMap(([implementation, transport]) =>
+      cross(implementation, transport, "unary", [64], [1, 64]).map((scenario): Scenario => ({
+        ...scenario,
+        unpinned: true,
+      })),
+    ),
   ];
 }
 
 function callOptions(): Scenario[] {
-  const base: Scenario = {
-    implementation: "sluice",
-    transport: "unix",
-    kind: "unary",
-    bytes: 64,
-    inFlight: 64,
-  };
+  const [base] = cross("sluice", "unix", "unary", [64], [64]);
   return CALL_OPTIONS.map((option) => ({ ...base, option }));
 }
 
-function streaming(): Scenario[] {
-  const carried = [
-    ["sluice", "unix"],
-    ["sluice", "shm"],
-    ["grpc-js", "unix"],
-  ] as const;
-  return carried.map(([implementation, transport]) => ({
-    implementation,
-    transport,
-    kind: "serverStreaming",
-    bytes: 64,
-    inFlight: 1,
-  }));
-}
-
-function unary(implementation: string, transport: string, sizes: number[], inFlights: number[]): Scenario[] {
-  return cross(implementation, transport, "unary", sizes, inFlights);
-}
-
-function echo(implementation: string, transport: string, sizes: number[], inFlights: number[]): Scenario[] {
-  return cross(implementation, transport, "echo", sizes, inFlights);
+function streams(implementation: string, transport: string, sizes: number[]): Scenario[] {
+  return [
+    ...cross(implementation, transport, "serverStreaming", sizes, [1]),
+    ...cross(implementation, transport, "clientStreaming", sizes, [1]),
+    ...cross(implementation, transport, "bidiStreaming", sizes, [64]),
+  ];
 }
 
 function cross(

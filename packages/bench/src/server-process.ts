@@ -4,22 +4,23 @@
  */
 import { answerDriver } from "./bench-process.js";
 import type { BenchServer } from "./implementation.js";
-import { loadImplementation } from "./implementations/index.js";
+import { findImplementation } from "./implementations/index.js";
 import { takePlace } from "./placement.js";
 
 const [name, transport, directory] = process.argv.slice(2) as [string, string, string];
 takePlace("server");
-const implementation = await loadImplementation(name);
+const { transports, load } = findImplementation(name);
+const serve = async () => (await load()).serve(transport, directory);
 
-if (process.connected) {
+if (transports[transport] === "own process") {
   let server: BenchServer | undefined;
   await answerDriver(
-    async () => (server = await implementation.serve(transport, directory)).address,
+    async () => (server = await serve()).address,
     async () => {
       throw new Error("a server answers no requests of the driver");
     },
     async () => server?.close(),
   );
 } else {
-  await implementation.serve(transport, directory);
+  await serve();
 }

@@ -19,6 +19,7 @@ function resultOf(callsPerSecond: (scenario: Scenario) => number): BenchResult {
     placement: { serverCpu: 0, clientCpu: 1 },
     versions: { node: "20.0.0" },
     ...makeRows(scenarios, slices),
+    skipped: [],
     idle: [
       {
         implementation: "sluice",

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { measure, type Plan } from "@sluice/bench/runner.js";
-import { quickScenarios, selectScenarios } from "@sluice/bench/scenarios.js";
+import { quickScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
 
 const PLAN: Plan = { rounds: 2, warmUpMs: 5, timing: { leadInMs: 5, sliceMs: 10 } };
 
@@ -10,7 +10,8 @@ describe("measuring", function () {
   it("gives each scenario a slice a round, checked by its client", async () => {
     const scenarios = quickScenarios().filter(({ bytes, inFlight }) => bytes === 64 && inFlight === 1);
     const stages: string[] = [];
-    const slices = await measure(scenarios, PLAN, (text) => stages.push(text));
+    const { slices, skipped } = await measure(scenarios, PLAN, (text) => stages.push(text));
+    expect(skipped).to.deep.equal([]);
     expect(slices).to.have.lengthOf(scenarios.length);
     for (const rounds of slices) {
       expect(rounds).to.have.lengthOf(PLAN.rounds);
@@ -24,14 +25,33 @@ describe("measuring", function () {
   });
 
   it("names the scenario that fails, and why", async () => {
-    const [scenario] = selectScenarios(quickScenarios(), ["node:net/unix/echo/64/1"]);
-    const error = await measure([{ ...scenario, kind: "serverStreaming" }], PLAN, () => {}).catch(
+    const [scenario] = selectScenarios(quickScenarios(), ["sluice/unix/unary/64/1"]);
+    const error = await measure([{ ...scenario, kind: "echo" }], PLAN, () => {}).catch(
       (error: unknown) => error as Error,
     );
-    expect(error).to.be.an("error").with.property("message", "node:net/unix/serverStreaming/64/1 failed");
+    expect(error).to.be.an("error").with.property("message", "sluice/unix/echo/64/1 failed");
     expect((error as Error).cause)
       .to.be.an("error")
       .with.property("message")
-      .contains("node:net has no serverStreaming");
+      .contains("sluice has no echo");
+  });
+
+  it("goes on without a peer that fails, and without what does not start", async () => {
+    const [works, net] = selectScenarios(quickScenarios(), [
+      "grpc-js/unix/unary/64/1",
+      "node:net/unix/echo/64/1",
+    ]);
+    const wanted: Scenario[] = [
+      { ...net, kind: "serverStreaming" },
+      { ...works, implementation: "node:dgram", transport: "carrier pigeon" },
+      works,
+    ];
+    const { scenarios, slices, skipped } = await measure(wanted, PLAN, () => {});
+    expect(scenarios).to.deep.equal([works]);
+    expect(slices).to.have.lengthOf(1);
+    expect(slices[0]).to.have.lengthOf(PLAN.rounds);
+    expect(skipped.map(({ implementation }) => implementation)).to.deep.equal(["node:dgram", "node:net"]);
+    expect(skipped[0].reason).to.contain("node:dgram is not measured over carrier pigeon");
+    expect(skipped[1].reason).to.contain("node:net/unix/serverStreaming/64/1 failed");
   });
 });

@@ -19,14 +19,6 @@ interface Line {
 }
 
 export const cpp: Implementation = {
-  name: "c++",
-  transports: {
-    "ring-polled": "by client",
-    "ring-sleeping": "by client",
-    unix: "by client",
-    pipe: "by client",
-  },
-
   async serve() {
     throw new Error("the C++ program brings its own server");
   },

@@ -1,23 +1,16 @@
 /**
  * @grpc/grpc-js over a Unix socket, with the settings that made it fastest here: no size limits, no channelz records, no
- * retry buffers, HTTP/2 windows of 4 MiB. protobufjs encodes and decodes, being faster in it than ts-proto's stock code.
+ * retry buffers, HTTP/2 windows of 4 MiB.
  */
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import type { Writable } from "node:stream";
 import grpc from "@grpc/grpc-js";
-import protobuf from "protobufjs";
+import { Window } from "../echo-client.js";
 import { streamBodies, type BenchClient, type EchoCall, type Implementation } from "../implementation.js";
+import { definition } from "./protobuf.js";
+import type { Echo, StreamRequest, StreamSummary } from "./service.js";
 
-interface Echo {
-  body: Uint8Array;
-}
-
-interface StreamRequest {
-  count: number;
-  bytes: number;
-}
-
-const OPTIONS: grpc.ChannelOptions = {
+export const GRPC_OPTIONS = {
   "grpc.max_receive_message_length": -1,
   "grpc.max_send_message_length": -1,
   "grpc.enable_channelz": 0,
@@ -26,46 +19,13 @@ const OPTIONS: grpc.ChannelOptions = {
   "grpc-node.flow_control_window": 4 * 1024 * 1024,
   // Otherwise all channels of a process to one address share a connection.
   "grpc.use_local_subchannel_pool": 1,
-};
-
-const schema = protobuf.loadSync(fileURLToPath(new URL("../../proto/echo.proto", import.meta.url)));
-const echo = codec<Echo>("sluice.bench.Echo");
-const streamRequest = codec<StreamRequest>("sluice.bench.StreamRequest");
-
-const definition = {
-  unary: {
-    path: "/sluice.bench.Bench/Unary",
-    requestStream: false,
-    responseStream: false,
-    requestSerialize: echo.serialize,
-    requestDeserialize: echo.deserialize,
-    responseSerialize: echo.serialize,
-    responseDeserialize: echo.deserialize,
-  },
-  serverStreaming: {
-    path: "/sluice.bench.Bench/ServerStreaming",
-    requestStream: false,
-    responseStream: true,
-    requestSerialize: streamRequest.serialize,
-    requestDeserialize: streamRequest.deserialize,
-    responseSerialize: echo.serialize,
-    responseDeserialize: echo.deserialize,
-  },
-} satisfies grpc.ServiceDefinition;
+} satisfies grpc.ChannelOptions;
 
 export const grpcJs: Implementation = {
-  name: "grpc-js",
-  packageName: "@grpc/grpc-js",
-  transports: { unix: "own process" },
-
   async serve(_transport, directory) {
     const address = `unix:${join(directory, "grpc.sock")}`;
-    const server = new grpc.Server(OPTIONS);
-    server.addService(definition, {
-      unary: (call: grpc.ServerUnaryCall<Echo, Echo>, callback: grpc.sendUnaryData<Echo>) =>
-        callback(null, call.request),
-      serverStreaming,
-    });
+    const server = new grpc.Server(GRPC_OPTIONS);
+    server.addService(definition, { unary, serverStreaming, clientStreaming, bidiStreaming });
     await new Promise<void>((resolve, reject) =>
       server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error) =>
         error === null ? resolve() : reject(error),
@@ -81,8 +41,11 @@ export const grpcJs: Implementation = {
   },
 
   async connect(_transport, address): Promise<BenchClient> {
-    const client = new grpc.Client(address, grpc.credentials.createInsecure(), OPTIONS);
-    const { unary, serverStreaming } = definition;
+    const client = new grpc.Client(address, grpc.credentials.createInsecure(), GRPC_OPTIONS);
+    await new Promise<void>((resolve, reject) =>
+      client.waitForReady(Infinity, (error) => (error === undefined ? resolve() : reject(error))),
+    );
+    const { unary, serverStreaming, clientStreaming, bidiStreaming } = definition;
     const call: EchoCall = (body) =>
       new Promise((resolve, reject) =>
         client.makeUnaryRequest<Echo, Echo>(
@@ -93,13 +56,10 @@ export const grpcJs: Implementation = {
           (error, reply) => (error === null ? resolve(reply!) : reject(error)),
         ),
       );
-    await call(new Uint8Array(1));
 
     return {
-      unary(option) {
-        if (option !== undefined) throw new Error(`grpc-js is not measured with the call option "${option}"`);
-        return call;
-      },
+      unary: () => call,
+
       serverStreaming: (bytes, count, onMessage) =>
         new Promise((resolve, reject) => {
           const stream = client.makeServerStreamRequest<StreamRequest, Echo>(
@@ -117,6 +77,38 @@ export const grpcJs: Implementation = {
           stream.on("end", resolve);
           stream.on("error", (error) => (cancelled ? resolve() : reject(error)));
         }),
+
+      clientStreaming: (body, count) =>
+        new Promise((resolve, reject) => {
+          const stream = client.makeClientStreamRequest<Echo, StreamSummary>(
+            clientStreaming.path,
+            clientStreaming.requestSerialize,
+            clientStreaming.responseDeserialize,
+            (error, summary) => (error === null ? resolve(summary!.count) : reject(error)),
+          );
+          writeAll(stream, [{ body }], count);
+        }),
+
+      bidiStreaming: (body, inFlight, onBody, onEcho) =>
+        new Promise((resolve, reject) => {
+          const stream = client.makeBidiStreamRequest<Echo, Echo>(
+            bidiStreaming.path,
+            bidiStreaming.requestSerialize,
+            bidiStreaming.responseDeserialize,
+          );
+          const send = (times: number) => {
+            for (let sent = 0; sent < times; sent++) stream.write({ body });
+          };
+          const underWay = new Window(inFlight, onEcho, send, () => stream.end());
+          stream.on("data", (message: Echo) => {
+            onBody(message.body);
+            underWay.returned(1);
+          });
+          stream.on("end", resolve);
+          stream.on("error", reject);
+          underWay.open();
+        }),
+
       async close() {
         client.close();
       },
@@ -124,27 +116,41 @@ export const grpcJs: Implementation = {
   },
 };
 
-/** Writes while there is room, as Node's streams ask. */
+function unary(call: grpc.ServerUnaryCall<Echo, Echo>, callback: grpc.sendUnaryData<Echo>): void {
+  callback(null, call.request);
+}
+
 function serverStreaming(call: grpc.ServerWritableStream<StreamRequest, Echo>): void {
   const { count, bytes } = call.request;
   const messages = streamBodies(bytes).map((body) => ({ body }));
+  writeAll(call, messages, count, () => call.cancelled);
+}
+
+function clientStreaming(
+  call: grpc.ServerReadableStream<Echo, StreamSummary>,
+  callback: grpc.sendUnaryData<StreamSummary>,
+): void {
+  let count = 0;
+  call.on("data", () => count++);
+  call.on("end", () => callback(null, { count }));
+}
+
+function bidiStreaming(call: grpc.ServerDuplexStream<Echo, Echo>): void {
+  call.on("data", (message: Echo) => call.write(message));
+  call.on("end", () => call.end());
+}
+
+/** Writes `messages` in turn, `count` in all, while there is room, as Node's streams ask. */
+function writeAll(stream: Writable, messages: readonly Echo[], count: number, stopped = () => false): void {
   let sent = 0;
   const write = () => {
-    while (sent < count && !call.cancelled) {
-      if (!call.write(messages[sent++ % messages.length])) {
-        call.once("drain", write);
+    while (sent < count && !stopped()) {
+      if (!stream.write(messages[sent++ % messages.length])) {
+        stream.once("drain", write);
         return;
       }
     }
-    call.end();
+    stream.end();
   };
   write();
-}
-
-function codec<T extends object>(name: string) {
-  const type = schema.lookupType(name);
-  return {
-    serialize: (message: T) => type.encode(message).finish() as Buffer,
-    deserialize: (bytes: Buffer) => type.decode(bytes) as unknown as T,
-  };
 }

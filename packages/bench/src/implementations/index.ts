@@ -1,19 +1,105 @@
-import type { Implementation } from "../implementation.js";
+import type { Implementation, ServerPlace } from "../implementation.js";
 
-/** A module each, loaded only in the processes that run it. */
-const modules: Readonly<Record<string, () => Promise<Implementation>>> = {
-  sluice: async () => (await import("./sluice.js")).sluice,
-  "c++": async () => (await import("./cpp.js")).cpp,
-  "grpc-js": async () => (await import("./grpc-js.js")).grpcJs,
-  "node:net": async () => (await import("./node-net.js")).nodeNet,
+export interface ImplementationEntry {
+  /** The package whose version the results record; none for what Node itself or this repository's C++ brings. */
+  readonly packageName?: string;
+  /** What carries its calls, by the results' `transport`. */
+  readonly transports: Readonly<Record<string, ServerPlace>>;
+  /** Only in the processes that run it: what is not installed, or does not run here, must not stop the others. */
+  load(): Promise<Implementation>;
+}
+
+/** By the results' `implementation`. */
+export const implementations: Readonly<Record<string, ImplementationEntry>> = {
+  sluice: {
+    packageName: "@sluice/node",
+    transports: {
+      memory: "by client",
+      pipe: "by client",
+      stdio: "by client",
+      unix: "own process",
+      tcp: "own process",
+      shm: "own process",
+      "shm-nopoll": "own process",
+      "shm-sync": "own process",
+      "shm-frames": "own process",
+      mmap: "own process",
+      fifo: "own process",
+      mq: "own process",
+    },
+    load: async () => (await import("./sluice.js")).sluice,
+  },
+  "c++": {
+    transports: {
+      "ring-polled": "by client",
+      "ring-sleeping": "by client",
+      unix: "by client",
+      pipe: "by client",
+      fifo: "by client",
+      tcp: "by client",
+      udp: "by client",
+      memcpy: "by client",
+    },
+    load: async () => (await import("./cpp.js")).cpp,
+  },
+  "grpc-js": {
+    packageName: "@grpc/grpc-js",
+    transports: { unix: "own process" },
+    load: async () => (await import("./grpc-js.js")).grpcJs,
+  },
+  "nice-grpc": {
+    packageName: "nice-grpc",
+    transports: { unix: "own process" },
+    load: async () => (await import("./nice-grpc.js")).niceGrpc,
+  },
+  "connect-node": {
+    packageName: "@connectrpc/connect-node",
+    transports: { unix: "own process" },
+    load: async () => (await import("./connect-node.js")).connectNode,
+  },
+  "vscode-jsonrpc": {
+    packageName: "vscode-jsonrpc",
+    transports: { unix: "own process" },
+    load: async () => (await import("./vscode-jsonrpc.js")).vscodeJsonrpc,
+  },
+  zeromq: {
+    packageName: "zeromq",
+    transports: { ipc: "own process" },
+    load: async () => (await import("./zeromq.js")).zeromq,
+  },
+  capnweb: {
+    packageName: "capnweb",
+    transports: { websocket: "own process" },
+    load: async () => (await import("./capnweb.js")).capnweb,
+  },
+  "process.send": {
+    transports: { json: "by client", advanced: "by client" },
+    load: async () => (await import("./process-send.js")).processSend,
+  },
+  MessagePort: {
+    transports: { worker: "by client" },
+    load: async () => (await import("./message-port.js")).messagePort,
+  },
+  "node:net": {
+    transports: { unix: "own process" },
+    load: async () => (await import("./node-net.js")).nodeNet,
+  },
+  "node:dgram": {
+    transports: { udp: "own process" },
+    load: async () => (await import("./node-dgram.js")).nodeDgram,
+  },
+  synckit: {
+    packageName: "synckit",
+    transports: { worker: "by client" },
+    load: async () => (await import("./synckit.js")).synckit,
+  },
 };
 
-export const implementationNames: readonly string[] = Object.keys(modules);
-
-export async function loadImplementation(name: string): Promise<Implementation> {
-  const load = modules[name];
-  if (load === undefined) {
-    throw new Error(`no implementation is called "${name}"; there are: ${implementationNames.join(", ")}`);
-  }
-  return load();
+/** Throws, naming all, if none has this name. */
+export function findImplementation(name: string): ImplementationEntry {
+  const found = implementations[name];
+  if (found !== undefined) return found;
+  throw new Error(
+    `no implementation is called "${name}"; there are: ${Object.keys(implementations).join(", ")}`,
+  );
 }

@@ -1,5 +1,4 @@
 import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import {
   connect,
   createServer,
@@ -10,35 +9,18 @@ import {
   type Connection,
   type Server,
 } from "@sluice/node";
+import { echoClient } from "../echo-client.js";
 import { BenchDefinition } from "../gen/echo.js";
 import {
-  streamBodies,
+  SERVER_SCRIPT,
   type BenchClient,
   type BenchServer,
   type EchoCall,
   type Implementation,
 } from "../implementation.js";
-
-const SERVER_SCRIPT = fileURLToPath(new URL("../server-process.js", import.meta.url));
+import { handlers, streamingCalls } from "./service.js";
 
 export const sluice: Implementation = {
-  name: "sluice",
-  packageName: "@sluice/node",
-  transports: {
-    memory: "by client",
-    pipe: "by client",
-    stdio: "by client",
-    unix: "own process",
-    tcp: "own process",
-    shm: "own process",
-    "shm-nopoll": "own process",
-    "shm-sync": "own process",
-    "shm-frames": "own process",
-    mmap: "own process",
-    fifo: "own process",
-    mq: "own process",
-  },
-
   async serve(transport, directory) {
     if (transport === "shm-frames") return serveFrames(`shm:${join(directory, "frames.shm")}`);
     const server = benchServer();
@@ -104,16 +86,7 @@ function listenAddress(transport: string, directory: string): string {
 
 function benchServer(): Server {
   const server = createServer();
-  server.add(BenchDefinition, {
-    async unary(request) {
-      return request;
-    },
-    // Its messages are at hand, like those that grpc-js's server writes in a loop.
-    *serverStreaming({ count, bytes }) {
-      const messages = streamBodies(bytes).map((body) => ({ body }));
-      for (let sent = 0; sent < count; sent++) yield messages[sent % messages.length];
-    },
-  });
+  server.add(BenchDefinition, handlers);
   return server;
 }
 
@@ -148,11 +121,7 @@ function benchClient(channel: Channel, closeServer?: () => Promise<void>): Bench
         }
       }
     },
-    async serverStreaming(bytes, count, onMessage) {
-      for await (const { body } of stub.serverStreaming({ bytes, count })) {
-        if (!onMessage(body)) break;
-      }
-    },
+    ...streamingCalls(stub),
     async close() {
       await channel.close();
       await closeServer?.();
@@ -200,56 +169,27 @@ async function serveFrames(address: string): Promise<BenchServer> {
   return ringTransport().listen(address, accept, {});
 }
 
-async function connectFrames(address: string): Promise<BenchClient> {
-  const connection = await ringTransport().connect(address, {});
-  let onBody: (body: Uint8Array) => void = () => {
-    throw new Error("a frame arrived that nobody asked for");
-  };
-  let onClose: (error: Error | undefined) => void = () => {};
-  connection.start({
-    onFrame: (memory, start, end) => onBody(memory.subarray(start + FRAME_HEADER_BYTES, end)),
-    onWritable() {},
-    onClose: (error) => onClose(error),
+function connectFrames(address: string): Promise<BenchClient> {
+  return echoClient(async (receive, fail) => {
+    const connection = await ringTransport().connect(address, {});
+    let closing = false;
+    connection.start({
+      onFrame: (memory, start, end) => receive(memory.subarray(start + FRAME_HEADER_BYTES, end)),
+      onWritable() {},
+      onClose(error) {
+        if (!closing) fail(error ?? new Error("the server closed the connection"));
+      },
+    });
+    return {
+      send(body, times) {
+        for (let sent = 0; sent < times; sent++) sendFrame(connection, body);
+      },
+      async close() {
+        closing = true;
+        connection.close();
+      },
+    };
   });
-  return {
-    /** One frame at a time; for comparing bytes, not for timing. */
-    unary() {
-      let previous: Promise<unknown> = Promise.resolve();
-      return (body) => {
-        const exchange = () =>
-          new Promise<{ body: Uint8Array }>((resolve) => {
-            onBody = (echoed) => resolve({ body: echoed.slice() });
-            sendFrame(connection, body);
-          });
-        const reply = previous.then(exchange);
-        previous = reply;
-        return reply;
-      };
-    },
-    echo(body, inFlight, onEcho) {
-      const sentAt = new Float64Array(inFlight);
-      return new Promise((resolve, reject) => {
-        onClose = (error) => reject(error ?? new Error("the connection ended"));
-        let oldest = 0;
-        let underWay = inFlight;
-        let running = true;
-        onBody = () => {
-          const now = performance.now();
-          running = onEcho(now - sentAt[oldest], now) && running;
-          if (running) {
-            sentAt[oldest] = now;
-            oldest = (oldest + 1) % inFlight;
-            sendFrame(connection, body);
-          } else if (--underWay === 0) resolve();
-        };
-        sentAt.fill(performance.now());
-        for (let sent = 0; sent < inFlight; sent++) sendFrame(connection, body);
-      });
-    },
-    async close() {
-      connection.close();
-    },
-  };
 }
 
 /** Made before they are needed: V8 remembers the texts of numbers, which costs more than sending them. */

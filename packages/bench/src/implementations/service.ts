@@ -1,0 +1,98 @@
+/** The service of echo.proto for implementations whose streams are iterables: its handlers, and calls of its streams. */
+import { Window } from "../echo-client.js";
+import { streamBodies, type BenchClient } from "../implementation.js";
+
+export interface Echo {
+  body: Uint8Array;
+}
+
+export interface StreamRequest {
+  count: number;
+  bytes: number;
+}
+
+export interface StreamSummary {
+  count: number;
+}
+
+export const handlers = {
+  async unary(request: Echo) {
+    return request;
+  },
+
+  // Its messages are at hand, like those that grpc-js's server writes in a loop.
+  *serverStreaming({ count, bytes }: StreamRequest) {
+    const messages = streamBodies(bytes).map((body) => ({ body }));
+    for (let sent = 0; sent < count; sent++) yield messages[sent % messages.length];
+  },
+
+  async clientStreaming(messages: AsyncIterable<Echo>) {
+    let count = 0;
+    for await (const _ of messages) count++;
+    return { count };
+  },
+
+  bidiStreaming: (messages: AsyncIterable<Echo>) => messages,
+};
+
+interface StreamingStub {
+  serverStreaming(request: StreamRequest): AsyncIterable<Echo>;
+  clientStreaming(messages: Iterable<Echo>): Promise<StreamSummary>;
+  bidiStreaming(messages: AsyncIterable<Echo>): AsyncIterable<Echo>;
+}
+
+type StreamingCalls = Required<Pick<BenchClient, keyof StreamingStub>>;
+
+export function streamingCalls(stub: StreamingStub): StreamingCalls {
+  return {
+    async serverStreaming(bytes, count, onMessage) {
+      for await (const { body } of stub.serverStreaming({ bytes, count })) {
+        if (!onMessage(body)) break;
+      }
+    },
+
+    async clientStreaming(body, count) {
+      return (await stub.clientStreaming(repeat({ body }, count))).count;
+    },
+
+    async bidiStreaming(body, inFlight, onBody, onEcho) {
+      const message = { body };
+      let owed = 0;
+      let ended = false;
+      let wake = () => {};
+      async function* messages() {
+        for (;;) {
+          for (; owed > 0; owed--) yield message;
+          if (ended) return;
+          await new Promise<void>((resolve) => (wake = resolve));
+        }
+      }
+      const underWay = new Window(
+        inFlight,
+        onEcho,
+        (times) => {
+          owed += times;
+          wake();
+        },
+        () => {
+          ended = true;
+          wake();
+        },
+      );
+      underWay.open();
+      for await (const echoed of stub.bidiStreaming(messages())) {
+        onBody(echoed.body);
+        underWay.returned(1);
+      }
+    },
+  };
+}
+
+function* repeat<T>(message: T, count: number): Generator<T> {
+  for (let sent = 0; sent < count; sent++) yield message;
+}
+
+/** For implementations that take only this kind of iterable. */
+export async function* asynchronous<T>(messages: Iterable<T>): AsyncGenerator<T> {
+  yield* messages;
+}
