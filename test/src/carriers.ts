@@ -17,6 +17,7 @@ import {
   type EndpointOptions,
   type TransportOptions,
 } from "@sluice/node";
+import { clientOptions, serverOptions } from "./identity.js";
 import { Child, programPath } from "./processes.js";
 import { addServices } from "./services.js";
 import { within } from "./within.js";
@@ -71,7 +72,11 @@ abstract class OpenLink implements Link {
 
   async connect(options?: ConnectOptions): Promise<Channel> {
     if (this.address === undefined) throw new Error("nobody but the parent can connect to this server");
-    const channel = await within(LINK_MS, connect(this.address, options), `a channel to ${this.address}`);
+    const channel = await within(
+      LINK_MS,
+      connect(this.address, { ...clientOptions, ...options }),
+      `a channel to ${this.address}`,
+    );
     this.#channels.push(channel);
     return channel;
   }
@@ -244,6 +249,11 @@ export const carriers: readonly Carrier[] = [
   ...(native ? [{ ...listening("unix:@", () => `unix:@sluice-test-${randomUUID()}`), like: "unix:" }] : []),
   listening("tcp://127.0.0.1", () => "tcp://127.0.0.1:0"),
   ...(hasIpv6 ? [{ ...listening("tcp://[::1]", () => "tcp://[::1]:0"), like: "tcp://127.0.0.1" }] : []),
+  {
+    ...listening("tls://127.0.0.1", () => "tls://127.0.0.1:0", serverOptions),
+    // It is on Node's own modules with the addon, too.
+    ...(!native && { like: "tcp://127.0.0.1" }),
+  },
   spawned("pipe:"),
   spawned("stdio:"),
   ...(native

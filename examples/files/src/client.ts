@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { connect, RpcError } from "@sluice/node";
 import { SingleBar } from "cli-progress";
@@ -7,7 +8,8 @@ import { FilesDefinition } from "./gen/files.js";
 
 const program = new Command("files")
   .description("Use a file service.")
-  .option("-a, --address <address>", "where it listens", "unix:/tmp/files.sock");
+  .option("-a, --address <address>", "where it listens", "unix:/tmp/files.sock")
+  .option("--ca <file>", "over tls: the certificate to trust, in PEM");
 
 program
   .command("list [folder]")
@@ -68,7 +70,8 @@ try {
 }
 
 async function withFiles(work: (files: FilesClient) => Promise<void>): Promise<void> {
-  const channel = await connect(program.opts<{ address: string }>().address);
+  const { address, ca } = program.opts<{ address: string; ca?: string }>();
+  const channel = await connect(address, ca === undefined ? {} : { ca: await readFile(ca) });
   try {
     await work(channel.client(FilesDefinition));
   } finally {

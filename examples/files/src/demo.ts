@@ -5,13 +5,14 @@
 import { type ChildProcess, spawn as spawnProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { type Channel, connect, createServer, spawn } from "@sluice/node";
 import Table from "cli-table3";
+import { generate } from "selfsigned";
 import { download, upload } from "./copy.js";
 import { FilesDefinition } from "./gen/files.js";
 import { Root } from "./root.js";
@@ -34,11 +35,15 @@ const addresses = [
   "stdio:",
   `unix:${join(scratch, "files.sock")}`,
   "tcp://127.0.0.1:0",
+  "tls://127.0.0.1:0",
   `shm:${join(scratch, "files.shm")}`,
   `mmap:${join(scratch, "files.mmap")}`,
   `fifo:${join(scratch, "files.fifo")}`,
   `mq:/${basename(scratch)}`,
 ];
+
+const certificate = join(scratch, "certificate.pem");
+const key = join(scratch, "key.pem");
 
 interface Original {
   readonly path: string;
@@ -47,6 +52,7 @@ interface Original {
 }
 
 try {
+  await makeCertificate();
   const originals = await readOriginals();
   const bytes = originals.reduce((sum, { size }) => sum + size, 0);
   console.log(`${originals.length} files of ${megabytes(bytes)} MB, ${ROUNDS} times on each transport`);
@@ -148,7 +154,7 @@ async function open(
     await server.listen(address);
     return { channel: await connect(address), end: () => server.close() };
   }
-  const args = [serverProgram, address, folder];
+  const args = [serverProgram, address, folder, certificate, key];
   if (address === "pipe:" || address === "stdio:") {
     const spawned = await spawn(process.execPath, args, {
       over: address,
@@ -158,7 +164,7 @@ async function open(
     return { channel: spawned.channel, end: () => ended(spawned.process) };
   }
   const child = spawnProcess(process.execPath, args, { stdio: ["ignore", "inherit", "pipe"] });
-  const channel = await connect(await listening(child));
+  const channel = await connect(await listening(child), { ca: await readFile(certificate) });
   return {
     channel,
     end: () => {
@@ -166,6 +172,17 @@ async function open(
       return ended(child);
     },
   };
+}
+
+/** For tls: a certificate that the server shows, and that the client trusts because it has it. */
+async function makeCertificate(): Promise<void> {
+  const made = await generate([{ name: "commonName", value: "localhost" }], {
+    keyType: "ec",
+    algorithm: "sha256",
+    extensions: [{ name: "subjectAltName", altNames: [{ type: 7, ip: "127.0.0.1" }] }],
+  });
+  await writeFile(certificate, made.cert);
+  await writeFile(key, made.private, { mode: 0o600 });
 }
 
 /** Where a server says that it listens, with the port that the kernel chose. What else it prints is passed on. */

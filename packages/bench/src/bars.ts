@@ -83,6 +83,7 @@ export function bars(result: BenchResult): Bar[] {
     overGrpc("unix: unary, 64 KiB, 64 in flight, calls/s", 8, "unix", "unary", 64 * 1024, 64),
     overGrpc("unix: unary, 1 MiB, 16 in flight, calls/s", 6, "unix", "unary", MIB, 16),
     overGrpc("unix: stream of 64 B, messages/s", 60, "unix", "serverStreaming", 64, 1),
+    overGrpc("tls: unary, 64 B, 64 in flight, calls/s", 10, "tls", "unary", 64, 64),
     overGrpc("mq: unary, 64 B, 64 in flight, calls/s", 20, "mq", "unary", 64, 64),
     latencyUnderGrpc("shm: unary, 64 B, 1 in flight", 80, "shm"),
     overGrpc("shm: unary, 64 B, 64 in flight, calls/s", 120, "shm", "unary", 64, 64),

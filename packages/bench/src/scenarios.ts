@@ -36,6 +36,7 @@ const SLUICE_TRANSPORTS = [
   "mmap",
   "shm-nopoll",
   "shm",
+  "tls",
   "tcp",
   "unix",
 ];

@@ -13,12 +13,13 @@ import { nodePlatform } from "./platform/node/index.js";
 import { createShmTransport } from "./shm/index.js";
 import { createStdioTransport } from "./stdio/index.js";
 import { createTcpTransport } from "./tcp/index.js";
+import { tls } from "./tls/index.js";
 import { unavailable } from "./unavailable.js";
 import { createUnixTransport } from "./unix/index.js";
 
 export type { Spawn, Spawned, SpawnOptions } from "./pipe/spawn.js";
 export type { AllowPeer } from "./unix/peer.js";
-export { memory, nativeUnavailable };
+export { memory, nativeUnavailable, tls };
 
 if (native === undefined && process.env["SLUICE_DEBUG"] === "1") {
   console.error(`sluice: transports use Node's own modules: ${nativeUnavailable}`);
@@ -62,4 +63,4 @@ export const nodeTransports = on(nodePlatform);
 export const { pipe, stdio, unix, tcp, shm, mmap, fifo, mq, spawn } = nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
-export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, shm, mmap, fifo, mq];
+export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, tls, shm, mmap, fifo, mq];

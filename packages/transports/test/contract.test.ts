@@ -1,5 +1,6 @@
-import { memory } from "@sluice/transports";
+import { memory, tls } from "@sluice/transports";
 import { describeConnection, describeTransport } from "@sluice/transport-contract";
+import { certificate } from "./certificates.js";
 import { freshPath, pipePair, variants } from "./subjects.js";
 
 const url = import.meta.resolve("@sluice/transports");
@@ -9,6 +10,16 @@ describeTransport("memory", {
   transport: memory,
   address: () => `memory:${names++}`,
   malformed: ["memory:"],
+});
+
+const localhost = await certificate("localhost", { names: ["127.0.0.1"] });
+
+describeTransport("tls", {
+  transport: tls,
+  address: () => "tls://127.0.0.1:0",
+  options: { ...localhost, ca: localhost.cert },
+  module: { url, export: "tls" },
+  malformed: ["tls:", "tls://127.0.0.1", "tls://[::1]", "tls://127.0.0.1:65536"],
 });
 
 for (const { name, transports } of variants) {

@@ -58,14 +58,16 @@ async function repeat(cycles: number, lanes: readonly ((i: number) => Promise<vo
 onEveryCarrier(
   "crash and reconnection",
   (carrier) => {
-    it("200 times, without growth", async function () {
+    // Starting processes is what takes the time; what grows by little shows where Sluice's own code holds most.
+    const cycles = ["unix:", "shm:"].includes(carrier.name) ? 200 : 60;
+    it(`${cycles} times, without growth`, async function () {
       this.timeout(280_000);
       const backoff = { initialMs: 5, maxMs: 20 };
       const open = () => carrier.open({ client: { waitForReady: true, backoff } });
       const links = await Promise.all(Array.from({ length: LANES }, open));
       try {
         await repeat(
-          200 / LANES,
+          cycles / LANES,
           links.map((link) => async (i) => {
             const { ended } = await begin(link.channel);
             await link.server!.destroy();

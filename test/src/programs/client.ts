@@ -2,6 +2,7 @@
 // server that it spawns), brings each into the state of that name, and prints `ready` and the pids of its servers. Then
 // it waits for its end. The programs that it runs inherit its standard error.
 import { connect, spawn } from "@sluice/node";
+import { clientOptions } from "../identity.js";
 import { programPath } from "../processes.js";
 import { enter, type stateNames } from "../states.js";
 
@@ -16,7 +17,7 @@ console.log(["ready", ...servers].join(" "));
 process.stdin.resume();
 
 async function open() {
-  if (address !== "pipe:" && address !== "stdio:") return connect(address!);
+  if (address !== "pipe:" && address !== "stdio:") return connect(address!, clientOptions);
   const { channel, process: child } = await spawn(process.execPath, [programPath("server"), address], {
     over: address,
     stdio: ["ignore", "ignore", "inherit"],

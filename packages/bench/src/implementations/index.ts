@@ -19,6 +19,7 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
       stdio: "by client",
       unix: "own process",
       tcp: "own process",
+      tls: "own process",
       shm: "own process",
       "shm-nopoll": "own process",
       "shm-sync": "own process",

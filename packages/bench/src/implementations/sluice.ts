@@ -22,6 +22,7 @@ import { handlers, streamingCalls } from "./service.js";
 
 export const sluice: Implementation = {
   async serve(transport, directory) {
+    if (transport === "tls") return serveTls();
     if (transport === "shm-frames") return serveFrames(`shm:${join(directory, "frames.shm")}`);
     const server = benchServer();
     const { address } = await server.listen(listenAddress(transport, directory), options(transport));
@@ -42,6 +43,10 @@ export const sluice: Implementation = {
         const command = [...process.execArgv, SERVER_SCRIPT, "sluice", transport, address];
         const { channel } = await spawn(process.execPath, command, { over: `${transport}:` });
         return benchClient(channel);
+      }
+      case "tls": {
+        const [at, ca] = address.split(" ", 2) as [string, string];
+        return benchClient(await connect(at, { ca: Buffer.from(ca, "base64") }));
       }
       case "shm-sync":
         return syncClient(address);
@@ -88,6 +93,19 @@ function benchServer(): Server {
   const server = createServer();
   server.add(BenchDefinition, handlers);
   return server;
+}
+
+/** Its address is followed by its certificate, for the client to trust. */
+async function serveTls(): Promise<BenchServer> {
+  const { generate } = await import("selfsigned");
+  const { cert, private: key } = await generate([{ name: "commonName", value: "localhost" }], {
+    keyType: "ec",
+    algorithm: "sha256",
+    extensions: [{ name: "subjectAltName", altNames: [{ type: 7, ip: "127.0.0.1" }] }],
+  });
+  const server = benchServer();
+  const { address } = await server.listen("tls://127.0.0.1:0", { cert, key });
+  return { address: `${address} ${Buffer.from(cert).toString("base64")}`, close: () => server.close() };
 }
 
 function benchClient(channel: Channel, closeServer?: () => Promise<void>): BenchClient {

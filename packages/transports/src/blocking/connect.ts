@@ -10,8 +10,8 @@ import { TRAITS as PIPE_TRAITS } from "../pipe/connection.js";
 import { takePipes } from "../pipe/environment.js";
 import { receiveSegmentSync } from "../ring/handshake.js";
 import { pollOption } from "../ring/options.js";
-import { isLoopback, parseTcpAddress } from "../tcp/address.js";
-import { LOCAL, REMOTE } from "../tcp/connection.js";
+import { parseTcpAddress } from "../tcp/address.js";
+import { traitsOf } from "../tcp/connection.js";
 import { parseUnixAddress, type UnixAddress } from "../unix/address.js";
 import { connectError } from "../unix/connect.js";
 import { TRAITS as UNIX_TRAITS } from "../unix/connection.js";
@@ -72,7 +72,7 @@ export function connectTcpSync(
         const left = Math.max(0, deadline - performance.now());
         const fd = native.blocking.connect({ address: ip, port }, left);
         const peer: Peer = { address, remoteAddress: ip, remotePort: port };
-        const traits = isLoopback(ip) ? LOCAL : REMOTE;
+        const traits = traitsOf(ip);
         return new BlockingStreamConnection(native, fd, fd, pollUs, true, traits, peer);
       } catch (error) {
         failure = error;

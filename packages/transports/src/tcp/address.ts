@@ -9,12 +9,15 @@ export interface TcpAddress {
   readonly port: number;
 }
 
-/** Takes `tcp://HOST:PORT` apart; an IPv6 address stands in brackets. */
-export function parseTcpAddress(address: string): TcpAddress {
-  const rest = splitAddress(address, "tcp");
+/** Takes `tcp://HOST:PORT` apart, or one of another scheme; an IPv6 address stands in brackets. */
+export function parseTcpAddress(address: string, scheme = "tcp"): TcpAddress {
+  const rest = splitAddress(address, scheme);
   const match = /^\/\/(?:\[([^\]]*)\]|([^:/[\]]*)):([0-9]+)$/.exec(rest);
   if (match === null) {
-    throw invalidAddress(address, "write tcp://HOST:PORT, and an IPv6 address in brackets: tcp://[::1]:5000");
+    throw invalidAddress(
+      address,
+      `write ${scheme}://HOST:PORT, and an IPv6 address in brackets: ${scheme}://[::1]:5000`,
+    );
   }
   const [, bracketed, plain, digits] = match;
   if (bracketed !== undefined && isIP(bracketed) !== 6) {
@@ -27,8 +30,8 @@ export function parseTcpAddress(address: string): TcpAddress {
   return { host, port };
 }
 
-export function formatTcpAddress({ host, port }: TcpAddress): string {
-  return isIP(host) === 6 ? `tcp://[${host}]:${port}` : `tcp://${host}:${port}`;
+export function formatTcpAddress({ host, port }: TcpAddress, scheme = "tcp"): string {
+  return isIP(host) === 6 ? `${scheme}://[${host}]:${port}` : `${scheme}://${host}:${port}`;
 }
 
 /** Every IP address of a host, in the resolver's order of preference; never empty. */

@@ -1,10 +1,10 @@
-import type { Connection, TransportOptions } from "@sluice/core";
+import { RpcError, type Connection, type TransportOptions } from "@sluice/core";
 import { invalidAddress } from "../address.js";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
 import { signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
-import { parseTcpAddress, resolveHost } from "./address.js";
+import { parseTcpAddress, resolveHost, type TcpAddress } from "./address.js";
 import { tcpConnection } from "./connection.js";
 
 export async function connect(
@@ -12,16 +12,31 @@ export async function connect(
   address: string,
   options: TransportOptions,
 ): Promise<Connection> {
-  const { host, port } = parseTcpAddress(address);
+  const at = parseTcpAddress(address);
   const signal = signalOption(options);
+  return connectInTurn(address, at, signal, async (ip) =>
+    tcpConnection(await platform.sockets.connect({ address: ip, port: at.port }, signal), address),
+  );
+}
+
+/**
+ * Makes an attempt at each IP address of the host in turn, until one succeeds. One that ends with an `RpcError` is the last: then
+ * somebody was there.
+ */
+export async function connectInTurn<T>(
+  address: string,
+  { host, port }: TcpAddress,
+  signal: AbortSignal | undefined,
+  attempt: (ip: string) => Promise<T>,
+): Promise<T> {
   if (port === 0) throw invalidAddress(address, "port 0 can only be listened at");
-  const ips = await untilAborted(resolveHost(host, "connect to", address), signal);
   let failure: unknown;
-  for (const ip of ips) {
+  for (const ip of await untilAborted(resolveHost(host, "connect to", address), signal)) {
     try {
-      return tcpConnection(await platform.sockets.connect({ address: ip, port }, signal), address);
+      return await attempt(ip);
     } catch (error) {
       signal?.throwIfAborted();
+      if (error instanceof RpcError) throw error;
       failure = error;
     }
   }
