@@ -18,6 +18,7 @@
         "src/addon/segment.cc",
         "src/addon/socket_connector.cc",
         "src/addon/socket_listener.cc",
+        "src/addon/sysv_queue.cc",
         "src/addon/values.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],

@@ -316,8 +316,6 @@ export interface MessageQueue {
   /** The user it belongs to, and its permissions. */
   readonly uid: number;
   readonly mode: number;
-  /** The largest message, in bytes. */
-  readonly messageBytes: number;
   /** Begin to receive. Called once. */
   start(): void;
   /**
@@ -330,6 +328,8 @@ export interface MessageQueue {
   awaitRoom(): void;
   /** A message to be sent, without waiting for room, if this environment ends while the queue is open. Empty for none. */
   setLastWords(message: Uint8Array): void;
+  /** Whether the process lives that made the queue, as far as that can be seen from here. */
+  held(): boolean;
   /** Close now; no callback follows. A queue that this object made is removed. Idempotent. */
   close(): void;
   ref(): void;
@@ -338,14 +338,33 @@ export interface MessageQueue {
 
 /** A POSIX message queue (mq_overview(7)). */
 export interface PosixQueue extends MessageQueue {
-  /** How many messages it holds. */
+  /** How many messages it holds, and how many bytes each may have. */
   readonly messages: number;
-  /** What nobody had received from a queue that was left behind under this name, when this one was made in its place. */
-  readonly left: readonly Uint8Array[];
-  /** Whether the one who made it, or a process that has its descriptor, still has it open. */
-  held(): boolean;
+  readonly messageBytes: number;
   /** Remove the name; the queue remains for those who have it open. Idempotent. */
   remove(): void;
+}
+
+/**
+ * A System V message queue (sysvipc(7)). It has a thread of its own once it was started, and whoever waits for room in it looks
+ * again after 1 ms, later every 64 ms.
+ */
+export interface SysvQueue extends MessageQueue {
+  /** The number by which every process can open it. */
+  readonly id: number;
+  /** 0 for none. */
+  readonly key: number;
+  /** How many bytes of messages it holds. */
+  readonly bytes: number;
+  /** The processes that sent to it and received from it last before it was opened here, as the kernel says; 0 for one that cannot be seen. */
+  readonly senderPid: number;
+  readonly receiverPid: number;
+  /** Remove the queue; nobody can use it any more. Idempotent. */
+  remove(): void;
+  /** Have the queue `id`, which has no key, removed together with this one after a crash, if it is not held then. */
+  note(id: number): void;
+  /** Take that back. */
+  forget(id: number): void;
 }
 
 /** Tells of a process's end. It does not keep the event loop alive. */
@@ -411,16 +430,42 @@ export interface Native {
     pollMicroseconds: number,
   ) => RingWaiter;
 
-  /**
-   * Opens the queue `name`, to send to it; or makes it with mode 0600 if `size` is given, in place of one that a process has
-   * left behind when it died. Throws a `SystemError`: `ENOENT` if there is none, `EADDRINUSE` if it is to be made but the process
-   * lives that made it, `EPERM` if another user made it; `EINVAL`, `EMFILE` or `ENOSPC` for a limit (mq_open(3)).
-   */
-  readonly PosixQueue: new (
-    name: string,
-    handler: QueueHandler,
-    size?: { readonly messages: number; readonly messageBytes: number },
-  ) => PosixQueue;
+  readonly PosixQueue: {
+    /**
+     * Opens the queue `name`, to send to it; or makes it with mode 0600, if `size` is given. Throws a `SystemError`: `ENOENT` if
+     * there is none, `EADDRINUSE` if it is to be made and there is one, `EACCES`; `EINVAL`, `EMFILE` or `ENOSPC` for a limit
+     * (mq_open(3)).
+     */
+    new (
+      name: string,
+      handler: QueueHandler,
+      size?: { readonly messages: number; readonly messageBytes: number },
+    ): PosixQueue;
+    /**
+     * Removes the queue `name` if there is one that is not `held`, and returns the messages in it. Throws a `SystemError`: `EPERM` if
+     * it is another user's.
+     */
+    removeDead(name: string): Uint8Array[];
+  };
+
+  readonly SysvQueue: {
+    /**
+     * Opens a queue, by its key or number, to send to it; or makes it with mode 0600: one without a key for `{}`, or with `make`
+     * that of a key. Throws a `SystemError`: `ENOENT`, `EINVAL` or `EIDRM` if there is none, `EADDRINUSE` if it is to be made and
+     * there is one, `EACCES`; `ENOSPC` for the limit kernel.msgmni (msgget(2)).
+     */
+    new (
+      which: { readonly key?: number; readonly id?: number },
+      handler: QueueHandler,
+      make?: boolean,
+    ): SysvQueue;
+    /**
+     * Removes the queue of a key if there is one that is not `held`, with those that it has noted and that are not held either, and
+     * returns the messages in it; or only that with the number, if it has no key and is not held. Throws a `SystemError`: `EPERM` if
+     * the queue of the key is another user's.
+     */
+    removeDead(which: { readonly key: number } | { readonly id: number }): Uint8Array[];
+  };
 
   /** Calls `onExit` when the process has ended; it is closed then. Throws a `SystemError`: `ESRCH` if there is no such process. */
   readonly ProcessWatch: new (pid: number, handler: { onExit(): void }) => ProcessWatch;

@@ -2,7 +2,7 @@
  * What the suites run on: every transport, with the server in a process of its own. `SLUICE_NATIVE=0` in the
  * environment makes all of these the fallbacks on Node's own modules.
  */
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -268,6 +268,7 @@ export const carriers: readonly Carrier[] = [
         { ...listening("mmap:", (directory) => `mmap:${directory}/server.mmap`), like: "shm:" },
         listening("fifo:", (directory) => `fifo:${directory}/server.fifo`),
         listening("mq:", () => `mq:/sluice-test-${randomUUID()}`),
+        { ...listening("sysvmq:", () => `sysvmq:${randomInt(1, 2 ** 31)}`), like: "mq:" },
       ]
     : []),
 ];

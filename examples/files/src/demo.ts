@@ -3,7 +3,7 @@
  * the server, listed, hashed, searched and copied back, and what comes back is compared with what was sent.
  */
 import { type ChildProcess, spawn as spawnProcess } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, randomInt } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -40,6 +40,7 @@ const addresses = [
   `mmap:${join(scratch, "files.mmap")}`,
   `fifo:${join(scratch, "files.fifo")}`,
   `mq:/${basename(scratch)}`,
+  `sysvmq:${randomInt(1, 2 ** 31)}`,
 ];
 
 const certificate = join(scratch, "certificate.pem");

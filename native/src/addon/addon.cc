@@ -11,6 +11,7 @@
 #include "segment.h"
 #include "socket_connector.h"
 #include "socket_listener.h"
+#include "sysv_queue.h"
 
 namespace sluice {
 
@@ -25,6 +26,7 @@ static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("Segment", Segment::Define(env));
   exports.Set("SocketListener", SocketListener::Define(env));
   exports.Set("SocketConnector", SocketConnector::Define(env));
+  exports.Set("SysvQueue", SysvQueue::Define(env));
   DefineBlockingFunctions(exports);
   DefineDescriptorFunctions(exports);
   const auto exiting = [](const Napi::CallbackInfo& info) { Environment::Of(info.Env()).Exiting(); };

@@ -19,7 +19,15 @@ Napi::Function PosixQueue::Define(Napi::Env env) {
                          InstanceMethod<&PosixQueue::Close>("close"),
                          InstanceMethod<&PosixQueue::Ref>("ref"),
                          InstanceMethod<&PosixQueue::Unref>("unref"),
+                         StaticMethod<&PosixQueue::RemoveDead>("removeDead"),
                      });
+}
+
+Napi::Value PosixQueue::RemoveDead(const Napi::CallbackInfo& info) {
+  return FromJavaScript(info.Env(), [&] {
+    if (!info[0].IsString()) throw os::ArgumentError("the name must be a string");
+    return ToArray(info.Env(), os::PosixQueue::RemoveDead(info[0].As<Napi::String>()));
+  });
 }
 
 PosixQueue::PosixQueue(const Napi::CallbackInfo& info)
@@ -28,15 +36,13 @@ PosixQueue::PosixQueue(const Napi::CallbackInfo& info)
                  FromJavaScript(info.Env(), [&] { return ToHandler(info[1], {"onMessages", "onRoom", "onError"}); }),
                  "SluicePosixQueue") {
   FromJavaScript(info.Env(), [&] {
-    const Napi::Env env = info.Env();
     if (!info[0].IsString()) throw os::ArgumentError("the name must be a string");
     name_ = info[0].As<Napi::String>();
-    std::vector<std::vector<uint8_t>> left;
     if (info[2].IsObject()) {
       const Napi::Object size = info[2].As<Napi::Object>();
       const int messages = ToInteger(size.Get("messages"), "messages", 1, 65536);
       const int message_bytes = ToInteger(size.Get("messageBytes"), "messageBytes", 1, kMaxQueueMessageBytes);
-      queue_ = os::PosixQueue::Claim(name_, messages, message_bytes, left);
+      queue_ = os::PosixQueue::Make(name_, messages, message_bytes);
       if (!queue_) throw os::SystemError(EADDRINUSE, "mq_open", name_);
       named_ = true;
     } else {
@@ -48,11 +54,6 @@ PosixQueue::PosixQueue(const Napi::CallbackInfo& info)
     self.Set("mode", queue_->mode());
     self.Set("messages", static_cast<double>(queue_->messages()));
     self.Set("messageBytes", static_cast<double>(queue_->message_bytes()));
-    const Napi::Array messages = Napi::Array::New(env);
-    for (const std::vector<uint8_t>& message : left) {
-      messages.Set(messages.Length(), Napi::Buffer<uint8_t>::Copy(env, message.data(), message.size()));
-    }
-    self.Set("left", messages);
 
     on_messages_ = Napi::Persistent(info[1].As<Napi::Object>().Get("onMessages").As<Napi::Function>());
     poll_.emplace(loop(), self, queue_->fd(), this, [](void* target, int, int events) {

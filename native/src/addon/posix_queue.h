@@ -24,6 +24,8 @@ class PosixQueue : public Napi::ObjectWrap<PosixQueue>, public LoopObject {
   void Exiting() override;
 
  private:
+  static Napi::Value RemoveDead(const Napi::CallbackInfo& info);
+
   void Start(const Napi::CallbackInfo& info);
   Napi::Value Send(const Napi::CallbackInfo& info);
   void AwaitRoom(const Napi::CallbackInfo& info);

@@ -38,6 +38,15 @@ class QueueBatch {
   size_t end_ = 0;
 };
 
+// Copies of messages, as an array of Uint8Arrays.
+inline Napi::Array ToArray(Napi::Env env, const std::vector<std::vector<uint8_t>>& messages) {
+  const Napi::Array array = Napi::Array::New(env, messages.size());
+  for (uint32_t index = 0; index < messages.size(); ++index) {
+    array.Set(index, Napi::Buffer<uint8_t>::Copy(env, messages[index].data(), messages[index].size()));
+  }
+  return array;
+}
+
 // Puts the arguments `header` and, if they are given, `memory[start..end)` one behind the other into `message`.
 inline void AssembleMessage(const Napi::CallbackInfo& info, std::vector<uint8_t>& message) {
   const auto bytes = [&](size_t index) {

@@ -24,32 +24,40 @@ namespace sluice::os {
 class PosixQueue {
  public:
   // Makes the queue `name`, with mode 0600, and holds it until this object goes, however the process ends. Empty when
-  // another holds it. One that nobody holds any more is removed first; `left` gets the messages in it that nobody took.
-  // Throws EPERM when it belongs to another user.
-  static std::optional<PosixQueue> Claim(const std::string& name, long messages, long message_bytes,
-                                         std::vector<std::vector<uint8_t>>& left) {
+  // there is one.
+  static std::optional<PosixQueue> Make(const std::string& name, long messages, long message_bytes) {
     for (;;) {
       mq_attr attributes{};
       attributes.mq_maxmsg = messages;
       attributes.mq_msgsize = message_bytes;
-      const int made = mq_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &attributes);
-      if (made != -1) {
-        PosixQueue queue(made);
-        // Between these two calls another may have taken it for one that was left behind: begin again.
-        if (queue.Hold() && queue.IsAt(name)) return queue;
-        continue;
+      const int fd = mq_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &attributes);
+      if (fd == -1) {
+        if (errno == EEXIST) return {};
+        throw SystemError(errno, "mq_open", name);
       }
-      if (errno != EEXIST) throw SystemError(errno, "mq_open", name);
-      std::optional<PosixQueue> old = TryOpen(name, O_RDWR);
-      if (!old) continue;
-      if (old->uid() != geteuid()) {
-        throw SystemError(EPERM, "mq_open", name + " belongs to user " + std::to_string(old->uid()));
-      }
-      if (!old->Hold()) return {};
-      if (!old->IsAt(name)) continue;
-      old->Drain(left);
-      Unlink(name);
+      PosixQueue queue(fd);
+      // Before that, RemoveDead may have taken it for one that was left behind.
+      if (queue.Hold() && queue.IsAt(name)) return queue;
     }
+  }
+
+  // Removes the queue `name` if there is one that nobody holds, and returns the messages in it. Throws EPERM when it belongs
+  // to another user.
+  static std::vector<std::vector<uint8_t>> RemoveDead(const std::string& name) {
+    std::vector<std::vector<uint8_t>> left;
+    std::optional<PosixQueue> queue = TryOpen(name, O_RDWR);
+    if (!queue) return left;
+    if (queue->uid() != geteuid()) {
+      throw SystemError(EPERM, "mq_open", name + " belongs to user " + std::to_string(queue->uid()));
+    }
+    // Only who holds it may remove it; and another may have held and removed it before, and made a new one.
+    if (!queue->Hold() || !queue->IsAt(name)) return left;
+    std::vector<uint8_t> memory(queue->message_bytes());
+    while (const std::optional<size_t> count = queue->Receive(memory)) {
+      left.emplace_back(memory.begin(), memory.begin() + static_cast<ptrdiff_t>(*count));
+    }
+    Unlink(name);
+    return left;
   }
 
   // Opens a queue to send to it. Throws ENOENT if there is none.
@@ -70,7 +78,7 @@ class PosixQueue {
   long messages() const { return attributes_.mq_maxmsg; }
   size_t message_bytes() const { return static_cast<size_t>(attributes_.mq_msgsize); }
 
-  // Whether some process holds it, by Claim.
+  // Whether some process holds it, by Make.
   bool held() const {
     struct flock lock = WholeFile();
     Check(fcntl(fd_.get(), F_OFD_GETLK, &lock), "fcntl");
@@ -126,13 +134,6 @@ class PosixQueue {
   bool IsAt(const std::string& name) const {
     const std::optional<PosixQueue> found = TryOpen(name, O_RDWR);
     return found && found->status_.st_dev == status_.st_dev && found->status_.st_ino == status_.st_ino;
-  }
-
-  void Drain(std::vector<std::vector<uint8_t>>& left) {
-    std::vector<uint8_t> memory(message_bytes());
-    while (const std::optional<size_t> count = Receive(memory)) {
-      left.emplace_back(memory.begin(), memory.begin() + static_cast<ptrdiff_t>(*count));
-    }
   }
 
   UniqueFd fd_;

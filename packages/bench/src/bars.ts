@@ -85,6 +85,7 @@ export function bars(result: BenchResult): Bar[] {
     overGrpc("unix: stream of 64 B, messages/s", 60, "unix", "serverStreaming", 64, 1),
     overGrpc("tls: unary, 64 B, 64 in flight, calls/s", 10, "tls", "unary", 64, 64),
     overGrpc("mq: unary, 64 B, 64 in flight, calls/s", 20, "mq", "unary", 64, 64),
+    overGrpc("sysvmq: unary, 64 B, 64 in flight, calls/s", 12, "sysvmq", "unary", 64, 64),
     latencyUnderGrpc("shm: unary, 64 B, 1 in flight", 80, "shm"),
     overGrpc("shm: unary, 64 B, 64 in flight, calls/s", 120, "shm", "unary", 64, 64),
     overGrpc("shm without polling: unary, 64 B, 64 in flight, calls/s", 80, "shm-nopoll", "unary", 64, 64),

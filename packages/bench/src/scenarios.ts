@@ -33,6 +33,7 @@ const SLUICE_TRANSPORTS = [
   "fifo",
   "stdio",
   "mq",
+  "sysvmq",
   "mmap",
   "shm-nopoll",
   "shm",

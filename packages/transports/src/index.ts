@@ -12,6 +12,7 @@ import type { Platform } from "./platform/index.js";
 import { nodePlatform } from "./platform/node/index.js";
 import { createShmTransport } from "./shm/index.js";
 import { createStdioTransport } from "./stdio/index.js";
+import { createSysvmqTransport } from "./sysvmq/index.js";
 import { createTcpTransport } from "./tcp/index.js";
 import { tls } from "./tls/index.js";
 import { unavailable } from "./unavailable.js";
@@ -36,6 +37,7 @@ export interface PlatformTransports {
   readonly mmap: Transport;
   readonly fifo: Transport;
   readonly mq: Transport;
+  readonly sysvmq: Transport;
   readonly spawn: Spawn;
 }
 
@@ -49,6 +51,7 @@ function on(platform: Platform, addon?: Native): PlatformTransports {
     mmap: addon ? createMmapTransport(addon, platform) : unavailable("mmap"),
     fifo: addon ? createFifoTransport(addon, platform) : unavailable("fifo"),
     mq: addon ? createMqTransport(addon) : unavailable("mq"),
+    sysvmq: addon ? createSysvmqTransport(addon) : unavailable("sysvmq"),
     spawn: createSpawn(platform),
   };
 }
@@ -60,7 +63,20 @@ export const nativeTransports = native && on(nativePlatform(native), native);
 export const nodeTransports = on(nodePlatform);
 
 /** The best to be had here: these are the native ones where there is an addon. */
-export const { pipe, stdio, unix, tcp, shm, mmap, fifo, mq, spawn } = nativeTransports ?? nodeTransports;
+export const { pipe, stdio, unix, tcp, shm, mmap, fifo, mq, sysvmq, spawn } =
+  nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
-export const transports: readonly Transport[] = [memory, pipe, stdio, unix, tcp, tls, shm, mmap, fifo, mq];
+export const transports: readonly Transport[] = [
+  memory,
+  pipe,
+  stdio,
+  unix,
+  tcp,
+  tls,
+  shm,
+  mmap,
+  fifo,
+  mq,
+  sysvmq,
+];

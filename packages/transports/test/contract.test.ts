@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { memory, tls } from "@sluice/transports";
 import { describeConnection, describeTransport } from "@sluice/transport-contract";
 import { certificate } from "./certificates.js";
@@ -23,7 +24,7 @@ describeTransport("tls", {
 });
 
 for (const { name, transports } of variants) {
-  const { pipe, tcp, unix, shm, mmap, fifo, mq } = transports;
+  const { pipe, tcp, unix, shm, mmap, fifo, mq, sysvmq } = transports;
 
   describeConnection(`pipe (${name})`, () => pipePair(pipe));
 
@@ -72,6 +73,16 @@ for (const { name, transports } of variants) {
       malformed: ["mq:", "mq:name", "mq:/", "mq:/a/b", "mq:/..", `mq:/${"a".repeat(256)}`, "mq:/a\0b"],
       noticesDeath: true,
       maxConnections: 20,
+    });
+  }
+
+  if (name === "native") {
+    describeTransport("sysvmq", {
+      transport: sysvmq,
+      address: () => `sysvmq:${randomInt(1, 2 ** 31)}`,
+      module: { url, export: "nativeTransports.sysvmq" },
+      malformed: ["sysvmq:", "sysvmq:0", "sysvmq:-1", "sysvmq:name", "sysvmq:1.5", "sysvmq:0x100000000"],
+      noticesDeath: true,
     });
   }
 

@@ -27,6 +27,7 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
       mmap: "own process",
       fifo: "own process",
       mq: "own process",
+      sysvmq: "own process",
     },
     load: async () => (await import("./sluice.js")).sluice,
   },

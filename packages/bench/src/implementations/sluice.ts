@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { basename, join } from "node:path";
 import {
   connect,
@@ -84,6 +85,8 @@ function listenAddress(transport: string, directory: string): string {
       return `fifo:${join(directory, "sluice.fifo")}`;
     case "mq":
       return `mq:/${basename(directory)}`;
+    case "sysvmq":
+      return `sysvmq:${randomInt(1, 2 ** 31)}`;
     default:
       throw new Error(`no address is known for the transport "${transport}"`);
   }

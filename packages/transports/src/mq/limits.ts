@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { RpcError, Status } from "@sluice/core";
 import { errorCode } from "../errors.js";
-import type { QueueSize } from "../queue/kind.js";
+import type { QueueSize } from "./options.js";
 
 /** The error to tell when a queue of this size could not be made: which limit it was, and how to raise it (mq_overview(7)). */
 export function limitError(error: unknown, size: QueueSize, doing: string, address: string): unknown {

@@ -17,6 +17,7 @@ import type { Share } from "./slots.js";
 export interface Outbound extends OpenQueue {
   /** Called when there may be room again. */
   onRoom: () => void;
+  close(): void;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -198,7 +199,7 @@ export class QueueChannel implements ByteChannel {
     } catch {
       // Its queue is gone, and so is the peer. What it has sent before is still to be received.
       this.#broken = true;
-      this.onPeerExit();
+      this.onPeerGone();
     }
     return false;
   }
@@ -289,8 +290,18 @@ export class QueueChannel implements ByteChannel {
 
   // Ending
 
+  /** The peer's process has ended. */
+  onPeerDeath(): void {
+    try {
+      this.#outbound.onDeath?.();
+    } catch {
+      // What is there by now is another user's.
+    }
+    this.onPeerGone();
+  }
+
   /** The peer's process is gone, or its queue. Ends the channel behind what the peer had sent. */
-  onPeerExit(): void {
+  onPeerGone(): void {
     if (this.#closed) return;
     this.#broken = true;
     if (this.#inbound.send(makeHeader(this.self, LAST, 0, 0))) return;
@@ -313,11 +324,11 @@ export class QueueChannel implements ByteChannel {
   /** Tells the peer of the end, if it does not know, and leaves its queue. */
   #finish(): void {
     if (!this.#endSent && !this.#broken && !this.#send(END, 0) && this.#awaitsRoom) {
-      this.#lingering ??= setTimeout(() => this.#outbound.queue.close(), LINGER_MS);
+      this.#lingering ??= setTimeout(() => this.#outbound.close(), LINGER_MS);
       return;
     }
     clearTimeout(this.#lingering);
-    this.#outbound.queue.close();
+    this.#outbound.close();
   }
 
   ref(): void {

@@ -18,12 +18,13 @@ import {
   WELCOME,
   type Welcome,
 } from "./message.js";
-import { sizeOption } from "./options.js";
 import { claim, watchPeer } from "./peer.js";
 import { Share } from "./slots.js";
 
 /** How long a server may take to answer. */
 const ANSWER_MS = 10_000;
+/** How often to look whether it lives, since nothing tells before it is known which process it is. */
+const LOOK_MS = 100;
 
 interface Answer extends Welcome {
   /** How many slots the server has granted. */
@@ -37,8 +38,7 @@ export async function connectQueue<Target>(
   address: string,
   options: TransportOptions,
 ): Promise<Connection> {
-  const target = kind.parse(address);
-  const size = sizeOption(options);
+  const target = kind.parse(address, options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
 
@@ -49,7 +49,7 @@ export async function connectQueue<Target>(
   answered.catch(() => {});
   const inbound = new Inbound(
     native.readSlab,
-    kind.slotBytes(size.messageBytes),
+    kind.slotBytes(target),
     (what, sentTo, limit, memory, start, end) => {
       if (sentTo !== secret) return;
       const payload = memory.slice(start, end);
@@ -63,17 +63,24 @@ export async function connectQueue<Target>(
   let outbound: Outbound | undefined;
   let timer: NodeJS.Timeout | undefined;
   try {
-    outbound = openOutbound((handler) => kind.knock(target, address, handler));
-    const reply = kind.makeReply(size, address, inbound);
+    const knocked = (outbound = openOutbound((handler) => kind.knock(target, address, handler)));
+    const reply = kind.makeReply(target, address, inbound);
     inbound.listen(reply.queue);
     const share = Share.whole(reply.slots);
-    announce(outbound, reply.reference, secret, share.base, settle!.reject);
-    timer = setTimeout(() => settle.reject(unavailable(address, "the server does not answer")), ANSWER_MS);
+    announce(knocked, reply.reference, secret, share.base, settle!.reject);
+    const deadline = performance.now() + ANSWER_MS;
+    timer = setInterval(() => {
+      const fault = !isHeld(knocked)
+        ? "the server has ended meanwhile"
+        : performance.now() > deadline
+          ? "the server does not answer"
+          : undefined;
+      if (fault !== undefined) settle.reject(unavailable(address, fault));
+    }, LOOK_MS);
     const { destination, inbound: reference, limit, ...peer } = await untilAborted(answered, signal);
 
-    const entered = kind.enter(reference, outbound);
-    if (entered !== outbound) outbound.queue.close();
-    outbound = entered;
+    outbound = kind.enter(target, reference, knocked);
+    if (outbound !== knocked) knocked.close();
     const self = { connection: destination.connection, secret };
     const channel = new QueueChannel(self, destination, outbound, inbound, share, limit);
     const connection = queueConnection(channel, address, outbound);
@@ -81,14 +88,23 @@ export async function connectQueue<Target>(
     channel.watch = watchPeer(native, peer, channel);
     return connection;
   } catch (error) {
-    outbound?.queue.close();
+    outbound?.close();
     if (signal?.aborted === true && error === signal.reason) throw error;
     if (errorCode(error) === "ENOENT") throw unavailable(address, "nobody listens there (ENOENT)", error);
     throw systemError(error, "connect to", address);
   } finally {
-    clearTimeout(timer);
+    clearInterval(timer);
     // From now on only the connection keeps the queue open, if there is one.
     inbound.stopListening();
+  }
+}
+
+/** Whether the process still lives that receives from the queue. */
+function isHeld({ queue }: Outbound): boolean {
+  try {
+    return queue.held();
+  } catch {
+    return false;
   }
 }
 

@@ -25,6 +25,13 @@ export function openOutbound(open: (handler: QueueHandler) => OpenQueue): Outbou
     onRoom: () => outbound.onRoom(),
     onError() {},
   });
-  const outbound: Outbound = { ...opened, onRoom() {} };
+  const outbound: Outbound = {
+    ...opened,
+    onRoom() {},
+    close() {
+      opened.queue.close();
+      opened.onClose?.();
+    },
+  };
   return outbound;
 }

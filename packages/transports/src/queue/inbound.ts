@@ -108,6 +108,6 @@ export class Inbound implements QueueHandler {
   onRoom(): void {}
 
   onError(): void {
-    for (const channel of [...this.#channels.values()]) channel.onPeerExit();
+    for (const channel of [...this.#channels.values()]) channel.onPeerGone();
   }
 }

@@ -1,5 +1,7 @@
+import type { TransportOptions } from "@sluice/core";
 import type { MessageQueue, QueueHandler } from "@sluice/native";
 import type { Outbound } from "./channel.js";
+import type { Announcement } from "./message.js";
 import type { Slots } from "./slots.js";
 
 /** A queue, and how large the messages are that may be put into it. */
@@ -11,6 +13,10 @@ export interface OpenQueue {
   readonly slotBytes: number;
   /** The process that receives from it, where the kernel tells. */
   readonly pid?: number;
+  /** Called once the queue was closed here. */
+  readonly onClose?: () => void;
+  /** Called when the process that receives from it has died: removes what the kernel would leave. */
+  readonly onDeath?: () => void;
 }
 
 /** The queue from which one end receives, under the name or number by which the other end opens it. */
@@ -24,28 +30,24 @@ export interface ServerQueue extends OwnQueue {
   readonly slots: Slots;
   /** Why a client is refused when there is no slot for it, and what to do. */
   readonly crowded: string;
+  /** Opens a client's queue. Throws if it is not one that this user made for this, by the process that it says. */
+  openReply(announcement: Announcement, handler: QueueHandler): OpenQueue;
   /** Give the address up; connections go on. */
   stopListening(): void;
 }
 
 /** What POSIX and System V queues do each in its own way. All of it throws `RpcError`s, or system errors. */
 export interface QueueKind<Target> {
-  /** How many bytes of a message take one slot. */
-  slotBytes(messageBytes: number): number;
-  parse(address: string): Target;
-  /** Makes the server's queue. ALREADY_EXISTS if a server lives there; what a dead one has left is taken away. */
-  serve(target: Target, address: string, size: QueueSize, handler: QueueHandler): ServerQueue;
+  /** Where to connect or listen, with the options that are this kind's own. */
+  parse(address: string, options: TransportOptions): Target;
+  /** How many bytes of a message take one slot in a queue that is made for `target`. */
+  slotBytes(target: Target): number;
+  /** Makes the server's queue. `EADDRINUSE` if a server lives there; what a dead one has left is taken away. */
+  serve(target: Target, address: string, handler: QueueHandler): ServerQueue;
   /** Opens what a server listens at, to announce oneself. */
   knock(target: Target, address: string, handler: QueueHandler): OpenQueue;
   /** What to send to from now on, as the server has told: the queue that was knocked at, or another, then opened here. */
-  enter(reference: string, knocked: Outbound): Outbound;
+  enter(target: Target, reference: string, knocked: Outbound): Outbound;
   /** Makes a client's queue; `slots` of it are for what the server sends. */
-  makeReply(size: QueueSize, address: string, handler: QueueHandler): OwnQueue & { readonly slots: number };
-  /** Opens a client's queue. Throws if it is not one that this user made for this. */
-  openReply(reference: string, handler: QueueHandler): OpenQueue;
-}
-
-export interface QueueSize {
-  readonly messages: number;
-  readonly messageBytes: number;
+  makeReply(target: Target, address: string, handler: QueueHandler): OwnQueue & { readonly slots: number };
 }

@@ -17,7 +17,6 @@ import {
   WELCOME,
   type Announcement,
 } from "./message.js";
-import { sizeOption } from "./options.js";
 import { claim, watchPeer } from "./peer.js";
 
 /** How long a client that was let in may take to send its first message. */
@@ -33,8 +32,7 @@ export async function listenQueue<Target>(
   accept: (connection: Connection) => void,
   options: TransportOptions,
 ): Promise<Listener> {
-  const target = kind.parse(address);
-  const size = sizeOption(options);
+  const target = kind.parse(address, options);
   signalOption(options)?.throwIfAborted();
 
   let listening = true;
@@ -43,7 +41,7 @@ export async function listenQueue<Target>(
   const unconfirmed = new Map<Connection, NodeJS.Timeout>();
   const inbound = new Inbound(
     native.readSlab,
-    kind.slotBytes(size.messageBytes),
+    kind.slotBytes(target),
     (what, secret, limit, memory, start, end) => {
       if (what !== ANNOUNCE || !listening) return;
       const announcement = decodeAnnouncement(memory.subarray(start, end));
@@ -52,7 +50,7 @@ export async function listenQueue<Target>(
   );
   const server = (() => {
     try {
-      return kind.serve(target, address, size, inbound);
+      return kind.serve(target, address, inbound);
     } catch (error) {
       throw systemError(error, "listen at", address);
     }
@@ -62,7 +60,7 @@ export async function listenQueue<Target>(
   const onAnnouncement = (announcement: Announcement, secret: number, limit: number): void => {
     let outbound: Outbound;
     try {
-      outbound = openOutbound((handler) => kind.openReply(announcement.reply, handler));
+      outbound = openOutbound((handler) => server.openReply(announcement, handler));
     } catch {
       // It is gone again, or is not a queue to answer in: there is nobody to tell.
       return;
@@ -82,7 +80,7 @@ export async function listenQueue<Target>(
     const share = unconfirmed.size < MAX_UNCONFIRMED ? server.slots.admit() : undefined;
     if (share === undefined) {
       answer(REFUSE, encodeRefusal(server.crowded));
-      return outbound.queue.close();
+      return outbound.close();
     }
     do lastNumber = lastNumber === 0x7fff_ffff ? 1 : lastNumber + 1;
     while (inbound.has(lastNumber));

@@ -25,10 +25,10 @@ export function watchPeer(native: Native, peer: Claim, channel: QueueChannel): P
   const own = claim();
   if (peer.namespace !== own.namespace || peer.namespace === 0 || peer.pid === own.pid) return undefined;
   try {
-    return new native.ProcessWatch(peer.pid, { onExit: () => channel.onPeerExit() });
+    return new native.ProcessWatch(peer.pid, { onExit: () => channel.onPeerDeath() });
   } catch {
     // It is gone already.
-    channel.onPeerExit();
+    channel.onPeerDeath();
     return undefined;
   }
 }

@@ -1,6 +1,5 @@
 import type { TransportOptions } from "@sluice/core";
 import { invalidOption } from "../options.js";
-import type { QueueSize } from "./kind.js";
 
 const DEFAULT_MESSAGES = 8;
 const DEFAULT_MESSAGE_BYTES = 2048;
@@ -9,7 +8,13 @@ const MIN_MESSAGES = 4;
 const MIN_MESSAGE_BYTES = 256;
 const MAX_MESSAGE_BYTES = 64 * 1024;
 
-/** The options `messages` and `messageBytes`: how large the queue is from which this end receives. */
+/** How large the queue is from which one end receives. */
+export interface QueueSize {
+  readonly messages: number;
+  readonly messageBytes: number;
+}
+
+/** The options `messages` and `messageBytes`. */
 export function sizeOption(options: TransportOptions): QueueSize {
   return {
     messages: integerOption(options, "messages", DEFAULT_MESSAGES, MIN_MESSAGES, 65536),
