@@ -210,10 +210,10 @@ void Measure(Link& link, const Options& options) {
   const std::string capacity = ring ? ",\"capacity\":" + std::to_string(options.capacity) : "";
   printf(
       "{\"implementation\":\"c++\",\"transport\":\"%s\",\"kind\":\"echo\",\"bytes\":%zu,\"inFlight\":%zu,"
-      "\"callsPerSecond\":%.1f,\"p50Us\":%.3f,\"p99Us\":%.3f%s}\n",
+      "\"callsPerSecond\":%.1f,\"p50Us\":%.3f,\"p90Us\":%.3f,\"p99Us\":%.3f,\"p999Us\":%.3f%s}\n",
       options.transport.c_str(), options.bytes, options.in_flight,
-      static_cast<double>(times.total()) / elapsed.count(), times.Quantile(0.5) / 1000, times.Quantile(0.99) / 1000,
-      capacity.c_str());
+      static_cast<double>(times.total()) / elapsed.count(), times.Quantile(0.5) / 1000, times.Quantile(0.9) / 1000,
+      times.Quantile(0.99) / 1000, times.Quantile(0.999) / 1000, capacity.c_str());
 }
 
 // `Links` makes the client's end and the server's; each process keeps its own.

@@ -289,7 +289,9 @@ class Meter {
       calls: this.#calls,
       callsPerSecond: this.#calls / ((this.#endedMs - this.#beganMs) / 1000),
       p50Us: percentile(sorted, 0.5) * 1000,
+      p90Us: percentile(sorted, 0.9) * 1000,
       p99Us: percentile(sorted, 0.99) * 1000,
+      p999Us: percentile(sorted, 0.999) * 1000,
     };
   }
 

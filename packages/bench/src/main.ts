@@ -1,6 +1,7 @@
 /** `npm run bench -- OPTIONS`: see `--help`. */
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
+import { compare } from "./compare.js";
 import { withCauses } from "./errors.js";
 import { measureIdle, type IdleResult } from "./idle.js";
 import { findImplementation } from "./implementations/index.js";
@@ -9,8 +10,8 @@ import { defaultPlacement, type Placement } from "./placement.js";
 import { measurePolling, type PollingResult } from "./polling.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
-import { markdownReport, terminalReport } from "./report.js";
-import { makeRows, type BenchResult } from "./result.js";
+import { comparisonReport, markdownReport, terminalReport } from "./report.js";
+import { makeRows, RESULT_FIELDS, type BenchResult } from "./result.js";
 import { measure, type Plan } from "./runner.js";
 import {
   allScenarios,
@@ -31,10 +32,12 @@ interface Options {
   polling?: boolean;
   cpus?: Placement;
   pin: boolean;
+  from?: string;
   json?: string;
+  markdown?: boolean;
+  compare?: string;
   list?: boolean;
   profile?: string;
-  markdown?: string;
 }
 
 /** Much in little time: short slices, and fewer rounds where even those take too long. */
@@ -82,9 +85,11 @@ const command = new Command("npm run bench --")
   .option("--cpus <server,client>", "the CPUs to pin them to (default: the first two)", cpuPair)
   .option("--no-pin", "let the kernel choose the CPUs")
   .option("--json <file>", "write the result here")
+  .option("--compare <file>", "say what changed beyond noise since an older result, written by --json")
+  .option("--markdown", "print the tables in markdown")
+  .option("--from <file>", "instead of measuring, take a result written by --json")
   .option("--list", "print the scenarios' ids and do nothing else")
   .option("--profile <id>", "instead, print where the CPU time of one scenario goes")
-  .option("--markdown <file>", "instead, print the tables of a result written by --json, in markdown")
   .showHelpAfterError("(--help lists the options)");
 
 // Exit in order, so that what was put into the file system is removed.
@@ -104,8 +109,6 @@ async function main(options: Options): Promise<void> {
   const show = (text: string) => progress.show(text);
   if (options.list) {
     console.log(scenariosOf(options).map(scenarioId).join("\n"));
-  } else if (options.markdown !== undefined) {
-    console.log(markdownReport(JSON.parse(readFileSync(options.markdown, "utf8")) as BenchResult));
   } else if (options.profile !== undefined) {
     const scenario = findScenario(allScenarios(), options.profile);
     const report = await profile(scenario, placementOf(options), show);
@@ -113,12 +116,27 @@ async function main(options: Options): Promise<void> {
     console.log(report);
   } else {
     // Better now than after minutes of measuring.
+    const older = options.compare === undefined ? undefined : readResult(options.compare);
     if (options.json !== undefined) closeSync(openSync(options.json, "a"));
-    const result = await run(options, show);
+    const result = options.from === undefined ? await run(options, show) : readResult(options.from);
     progress.end();
-    console.log(terminalReport(result, process.stdout.isTTY && process.stdout.hasColors()));
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);
+    const colour = process.stdout.isTTY && process.stdout.hasColors();
+    console.log(options.markdown ? markdownReport(result) : terminalReport(result, colour));
+    if (older !== undefined) console.log(comparisonReport(compare(older, result), colour));
   }
+}
+
+function readResult(path: string): BenchResult {
+  let result: Partial<BenchResult>;
+  try {
+    result = JSON.parse(readFileSync(path, "utf8")) as Partial<BenchResult>;
+  } catch (error) {
+    throw new Error(`${path} is not a result written by --json`, { cause: error });
+  }
+  const missing = RESULT_FIELDS.filter((field) => result[field] === undefined);
+  if (missing.length === 0) return result as BenchResult;
+  throw new Error(`${path} was not written by this version's --json: it has no ${missing.join(", ")}`);
 }
 
 async function run(options: Options, show: (text: string) => void): Promise<BenchResult> {

@@ -1,6 +1,7 @@
-/** A result as text: tables for a terminal, or for a page in markdown. */
+/** A result, or a comparison of two, as text: tables for a terminal, or for a page in markdown. */
 import Table from "cli-table3";
 import { bars } from "./bars.js";
+import { MIN_CHANGE, type Comparison } from "./compare.js";
 import type { BenchResult, Row } from "./result.js";
 
 interface Section {
@@ -13,7 +14,11 @@ interface Section {
 
 /** `colour`: whether whoever shows the text understands ANSI escapes. */
 export function terminalReport(result: BenchResult, colour: boolean): string {
-  return sections(result)
+  return terminalTables(sections(result), colour);
+}
+
+function terminalTables(sections: readonly Section[], colour: boolean): string {
+  return sections
     .map(({ title, head, body, words }) => {
       const table = new Table({
         head: [...head],
@@ -24,6 +29,41 @@ export function terminalReport(result: BenchResult, colour: boolean): string {
       return `${title}\n${table.toString()}\n`;
     })
     .join("\n");
+}
+
+/** What changed, and how far that is to be believed. */
+export function comparisonReport(
+  { changes, chance, machine, differences }: Comparison,
+  colour: boolean,
+): string {
+  if (changes.length === 0) return "The two runs have no scenario in common.\n";
+  const changed = changes.filter((change) => change.changed.length > 0);
+  const controls = changes.filter(({ control }) => control);
+  const section: Section = {
+    title: `Changed: ${changed.length} of ${changes.length} scenarios`,
+    head: ["scenario", "calls/s before", "now", "", "p50 us before", "now", "", "p99 us before", "now", ""],
+    body: changed.map(({ id, before, after, changed }) => [
+      id,
+      ...(["callsPerSecond", "p50Us", "p99Us"] as const).flatMap((figure) => {
+        const format = figure === "callsPerSecond" ? formatCount : formatUs;
+        const percent = (after[figure] / before[figure] - 1) * 100;
+        return [
+          format(before[figure]),
+          format(after[figure]),
+          changed.includes(figure) ? `${percent < 0 ? "" : "+"}${percent.toFixed(0)} %` : "",
+        ];
+      }),
+    ]),
+    words: 1,
+  };
+  const notes = [
+    ...differences,
+    `A change is called so where no repetition of one run is within the range of the other, and the medians differ by ${MIN_CHANGE * 100} % or more. By chance alone that befalls a figure in ${(chance * 100).toFixed(1)} % of cases, if nothing but chance is at work.`,
+    machine === undefined
+      ? "Nothing that is the same in both runs was measured, so a change of the machine would look like one of the code."
+      : `Of ${controls.length} scenarios of the same peers and limits, ${controls.filter(({ changed }) => changed.length > 0).length} changed, and their calls/s are ${(machine * 100).toFixed(0)} % of before: so much is the machine's.`,
+  ];
+  return `${changed.length > 0 ? terminalTables([section], colour) : "Nothing changed beyond noise.\n"}\n${notes.join("\n")}\n`;
 }
 
 export function markdownReport(result: BenchResult): string {

@@ -60,6 +60,22 @@ export interface BenchResult {
   readonly polling: readonly PollingResult[];
 }
 
+/** What a result always has, if only an empty list. */
+export const RESULT_FIELDS = Object.keys({
+  date: 0,
+  command: 0,
+  machine: 0,
+  placement: 0,
+  versions: 0,
+  rows: 0,
+  callOptions: 0,
+  connections: 0,
+  unpinned: 0,
+  skipped: 0,
+  idle: 0,
+  polling: 0,
+} satisfies Record<keyof BenchResult, 0>) as (keyof BenchResult)[];
+
 /** Rows of `scenarios` from their slices. What is compared with a plain scenario needs that among them. */
 export function makeRows(
   scenarios: readonly Scenario[],

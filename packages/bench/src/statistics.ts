@@ -13,15 +13,19 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** What one stretch of timed load gave. */
-export interface Slice {
-  readonly calls: number;
+/** Calls a second, and what so many per cent (p999: 99.9) of the calls took at most, in microseconds. */
+export interface Figures {
   readonly callsPerSecond: number;
   readonly p50Us: number;
+  readonly p90Us: number;
   readonly p99Us: number;
+  readonly p999Us: number;
 }
 
-export type Figures = Pick<Slice, "callsPerSecond" | "p50Us" | "p99Us">;
+/** What one stretch of timed load gave. */
+export interface Slice extends Figures {
+  readonly calls: number;
+}
 
 export interface Summary extends Figures {
   /** How many slices these are the medians of. */
@@ -32,15 +36,30 @@ export interface Summary extends Figures {
 
 /** Medians of several slices of one scenario, and how far they spread. No slice is left out. */
 export function summarise(slices: readonly Slice[]): Summary {
-  const over = (reduce: (values: number[]) => number): Figures => ({
-    callsPerSecond: reduce(slices.map((slice) => slice.callsPerSecond)),
-    p50Us: reduce(slices.map((slice) => slice.p50Us)),
-    p99Us: reduce(slices.map((slice) => slice.p99Us)),
-  });
+  const over = (reduce: (values: number[]) => number): Figures => {
+    const figure = (name: keyof Figures) => reduce(slices.map((slice) => slice[name]));
+    return {
+      callsPerSecond: figure("callsPerSecond"),
+      p50Us: figure("p50Us"),
+      p90Us: figure("p90Us"),
+      p99Us: figure("p99Us"),
+      p999Us: figure("p999Us"),
+    };
+  };
   return {
     ...over(median),
     rounds: slices.length,
     min: over((values) => Math.min(...values)),
     max: over((values) => Math.max(...values)),
   };
+}
+
+/**
+ * How likely it is by chance alone that, of two sets of so many repetitions of the same thing, all of one are below all of
+ * the other: the least p that a Mann-Whitney test, two-sided, can give for them.
+ */
+export function chanceApart(repetitions: number, others: number): number {
+  let ways = 1;
+  for (let i = 1; i <= others; i++) ways = (ways * (repetitions + i)) / i;
+  return Math.min(1, 2 / ways);
 }

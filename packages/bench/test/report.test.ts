@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { bars } from "@sluice/bench/bars.js";
 import { markdownReport, terminalReport } from "@sluice/bench/report.js";
 import { makeRows, type BenchResult } from "@sluice/bench/result.js";
+import { sliceOf } from "./slice.js";
 import { quickScenarios, type Scenario } from "@sluice/bench/scenarios.js";
 
 /** A result in which `callsPerSecond` decides how fast each scenario was, the same in each of two rounds. */
@@ -9,8 +10,7 @@ function resultOf(callsPerSecond: (scenario: Scenario) => number): BenchResult {
   const scenarios = quickScenarios();
   const slices = scenarios.map((scenario) => {
     const rate = callsPerSecond(scenario);
-    const slice = { calls: 1, callsPerSecond: rate, p50Us: 1e6 / rate, p99Us: 2e6 / rate };
-    return [slice, slice];
+    return [sliceOf(rate), sliceOf(rate)];
   });
   return {
     date: "2026-01-02T03:04:05.000Z",

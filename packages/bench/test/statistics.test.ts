@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import { median, percentile, summarise, type Slice } from "@sluice/bench/statistics.js";
+import { chanceApart, median, percentile, summarise } from "@sluice/bench/statistics.js";
+import { sliceOf } from "./slice.js";
 
 describe("statistics", () => {
   it("takes a percentile from the sample at or above it", () => {
@@ -15,19 +16,23 @@ describe("statistics", () => {
   });
 
   it("summarises slices by medians, keeping outliers in the spread", () => {
-    const slice = (callsPerSecond: number, p50Us: number, p99Us: number): Slice => ({
-      calls: 1,
-      callsPerSecond,
-      p50Us,
-      p99Us,
-    });
-    expect(summarise([slice(10, 5, 9), slice(1000, 1, 2), slice(20, 4, 80)])).to.deep.equal({
+    expect(summarise([10, 1000, 20].map(sliceOf))).to.deep.equal({
       callsPerSecond: 20,
-      p50Us: 4,
-      p99Us: 9,
+      p50Us: 50_000,
+      p90Us: 75_000,
+      p99Us: 100_000,
+      p999Us: 150_000,
       rounds: 3,
-      min: { callsPerSecond: 10, p50Us: 1, p99Us: 2 },
-      max: { callsPerSecond: 1000, p50Us: 5, p99Us: 80 },
+      min: { callsPerSecond: 10, p50Us: 1000, p90Us: 1500, p99Us: 2000, p999Us: 3000 },
+      max: { callsPerSecond: 1000, p50Us: 100_000, p90Us: 150_000, p99Us: 200_000, p999Us: 300_000 },
     });
+  });
+
+  it("knows how often chance keeps two sets apart", () => {
+    // 6 ways to choose which 2 of 4 come first; in 2 of them the sets are apart.
+    expect(chanceApart(2, 2)).to.be.closeTo(2 / 6, 1e-12);
+    expect(chanceApart(3, 3)).to.be.closeTo(2 / 20, 1e-12);
+    expect(chanceApart(5, 5)).to.be.closeTo(2 / 252, 1e-12);
+    expect(chanceApart(1, 1)).to.equal(1);
   });
 });

@@ -6,16 +6,10 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { BenchClient, Implementation } from "../implementation.js";
 import { cpuOf } from "../placement.js";
+import type { Figures } from "../statistics.js";
 
 interface Limits {
   buildLimits(): string;
-}
-
-/** The line that the program prints. */
-interface Line {
-  readonly callsPerSecond: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
 }
 
 export const cpp: Implementation = {
@@ -36,8 +30,9 @@ export const cpp: Implementation = {
         const size = ["--bytes", String(bytes), "--in-flight", String(inFlight)];
         const args = ["--transport", transport, ...size, "--seconds", String(seconds), ...cpus];
         const { stdout } = await promisify(execFile)(program, args);
-        const { callsPerSecond, p50Us, p99Us } = JSON.parse(stdout) as Line;
-        return { calls: Math.round(callsPerSecond * seconds), callsPerSecond, p50Us, p99Us };
+        const { callsPerSecond, p50Us, p90Us, p99Us, p999Us } = JSON.parse(stdout) as Figures;
+        const calls = Math.round(callsPerSecond * seconds);
+        return { calls, callsPerSecond, p50Us, p90Us, p99Us, p999Us };
       },
       /** It has compared what it echoed by itself. */
       unary: () => async (body) => ({ body }),

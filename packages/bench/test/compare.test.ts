@@ -1,0 +1,90 @@
+import { expect } from "chai";
+import { compare } from "@sluice/bench/compare.js";
+import { comparisonReport } from "@sluice/bench/report.js";
+import { makeRows, type BenchResult } from "@sluice/bench/result.js";
+import { defaultScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
+import { sliceOf } from "./slice.js";
+
+const SCENARIOS = selectScenarios(defaultScenarios(), ["sluice/unix/unary/64/64", "grpc-js/unix/unary/64/1"]);
+
+/** A run in which each scenario's repetitions gave what `rates` says. */
+function run(
+  rates: (scenario: Scenario) => readonly number[],
+  about: Partial<BenchResult> = {},
+): BenchResult {
+  return {
+    date: "2026-01-02T03:04:05.000Z",
+    command: "",
+    machine: { cpu: "abacus", cpus: 2, memoryBytes: 2 ** 33, kernel: "Linux 6", loadAverage: 0.5 },
+    placement: { serverCpu: 0, clientCpu: 1 },
+    versions: { node: "20.0.0", "@grpc/grpc-js": "1.0.0" },
+    ...makeRows(
+      SCENARIOS,
+      SCENARIOS.map((scenario) => rates(scenario).map(sliceOf)),
+    ),
+    skipped: [],
+    idle: [],
+    polling: [],
+    ...about,
+  };
+}
+
+describe("comparing two runs", () => {
+  const before = run(() => [100, 110, 120]);
+  const changedIds = (after: BenchResult) =>
+    compare(before, after)
+      .changes.filter(({ changed }) => changed.length > 0)
+      .map(({ id }) => id);
+
+  it("takes every kind of row, by its id", () => {
+    const ids = compare(before, before).changes.map(({ id }) => id);
+    expect(ids).to.include.members([
+      "sluice/unix/unary/64/64",
+      "sluice/unix/unary/64/64/deadline",
+      "sluice/unix/unary/64/64/unpinned",
+      "grpc-js/unix/unary/64/1000/10-connections",
+    ]);
+    expect(ids).to.have.lengthOf(SCENARIOS.length);
+  });
+
+  it("finds nothing where the repetitions overlap, however far the medians are", () => {
+    expect(changedIds(before)).to.deep.equal([]);
+    expect(changedIds(run(() => [120, 500, 900]))).to.deep.equal([]);
+  });
+
+  it("finds nothing in a small difference, however sure", () => {
+    expect(changedIds(run(() => [120.1, 120.2, 120.3]))).to.have.lengthOf(SCENARIOS.length);
+    const [close, closeBy] = [run(() => [100, 100.1, 100.2]), run(() => [101, 102, 103])];
+    for (const { changed, id } of compare(close, closeBy).changes) expect(changed, id).to.deep.equal([]);
+  });
+
+  it("tells the code from the machine by what is the same in both", () => {
+    const after = run(({ implementation }) =>
+      implementation === "sluice" ? [200, 210, 220] : [90, 100, 110],
+    );
+    const comparison = compare(before, after);
+    expect(comparison.machine).to.be.closeTo(100 / 110, 1e-9);
+    expect(comparison.chance).to.be.closeTo(0.1, 1e-9);
+    expect(changedIds(after)).to.deep.equal(
+      compare(before, after)
+        .changes.filter(({ control }) => !control)
+        .map(({ id }) => id),
+    );
+    const text = comparisonReport(comparison, false);
+    expect(text).to.contain("91 % of before").and.to.contain("+91 %").and.to.contain("10.0 % of cases");
+  });
+
+  it("says what else differs, and takes no peer of another version for the same", () => {
+    const after = run(() => [100, 110, 120], {
+      versions: { node: "20.0.0", "@grpc/grpc-js": "2.0.0" },
+      placement: null,
+    });
+    const comparison = compare(before, after);
+    expect(comparison.differences).to.deep.equal([
+      "placement: CPUs 0 and 1, now not pinned",
+      "@grpc/grpc-js: 1.0.0, now 2.0.0",
+    ]);
+    expect(comparison.machine).to.equal(undefined);
+    expect(comparisonReport(comparison, false)).to.contain("Nothing changed beyond noise");
+  });
+});
