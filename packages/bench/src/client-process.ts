@@ -3,6 +3,8 @@
  * the number of connections.
  */
 import { answerDriver } from "./bench-process.js";
+import type { HeldRequest, MemoryRequest } from "./held.js";
+import { runHeld } from "./holding.js";
 import type { BenchClient } from "./implementation.js";
 import { findImplementation } from "./implementations/index.js";
 import { runSlice, verify, type Timing } from "./load.js";
@@ -10,6 +12,8 @@ import { runPaced, runTimer } from "./pacing.js";
 import type { PacedRequest, TimerRequest } from "./polling.js";
 import { takePlace } from "./placement.js";
 import type { Scenario } from "./scenarios.js";
+import type { StartUp, StartUpRequest } from "./start-up.js";
+import { usedBytes } from "./usage.js";
 
 /** Time a slice; or open more connections; or, with neither, check that every one answers. */
 export interface ClientRequest {
@@ -26,9 +30,12 @@ const clients: BenchClient[] = [];
 
 takePlace("client");
 let connect: () => Promise<BenchClient>;
+let loadMs: number;
 
 async function start(): Promise<void> {
+  const began = performance.now();
   const implementation = await findImplementation(name).load();
+  loadMs = performance.now() - began;
   connect = () => implementation.connect(transport, address);
   await connectMore(Number(connections));
 }
@@ -40,11 +47,23 @@ async function connectMore(count: number): Promise<void> {
   }
 }
 
+async function makeFirstCall(): Promise<StartUp> {
+  const began = performance.now();
+  await connectMore(1);
+  await clients[0].unary()(new Uint8Array(64));
+  return { loadMs, firstCallMs: performance.now() - began };
+}
+
 await answerDriver(
   start,
-  async (request: ClientRequest | PacedRequest | TimerRequest) => {
+  async (
+    request: ClientRequest | PacedRequest | TimerRequest | HeldRequest | MemoryRequest | StartUpRequest,
+  ) => {
     if ("paced" in request) return runPaced(clients[0], request);
     if ("timer" in request) return runTimer(clients[0], request);
+    if ("held" in request) return runHeld(clients, request);
+    if ("memory" in request) return usedBytes();
+    if ("startUp" in request) return makeFirstCall();
     const { scenario, timing, connections: more } = request;
     if (timing !== undefined) return runSlice({ clients, connect }, scenario, timing);
     if (more !== undefined) return connectMore(more);

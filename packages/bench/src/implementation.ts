@@ -45,6 +45,9 @@ export interface BenchClient {
   unary(option?: CallOption): EchoCall;
   /** The same call where it blocks, for clients that have no other: `unary` is made of it then. */
   readonly unarySync?: (body: Uint8Array) => Echoed;
+  /** A call that is answered only when `release` is called, over any connection. */
+  readonly hold?: EchoCall;
+  readonly release?: EchoCall;
   /**
    * Ask for `count` messages with bodies of `bytes` bytes, made by `streamBodies`. `onMessage` is given each in order and
    * returns whether to go on; the stream is cancelled when it says no. Resolves when the stream has ended.

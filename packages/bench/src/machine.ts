@@ -1,7 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem, type } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { findPackage, readManifest } from "./size.js";
 
 export interface Machine {
   readonly cpu: string;
@@ -34,9 +34,6 @@ export function versions(packages: readonly string[]): Record<string, string> {
 
 /** Read from its package.json, which a package need not export. */
 function installedVersion(name: string): string | undefined {
-  for (let directory = dirname(fileURLToPath(import.meta.url)); ; directory = dirname(directory)) {
-    const path = join(directory, "node_modules", name, "package.json");
-    if (existsSync(path)) return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
-    if (directory === dirname(directory)) return undefined;
-  }
+  const directory = findPackage(name, dirname(fileURLToPath(import.meta.url)));
+  return directory === undefined ? undefined : readManifest<{ version: string }>(directory).version;
 }

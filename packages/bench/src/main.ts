@@ -3,8 +3,9 @@ import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
 import { compare } from "./compare.js";
 import { withCauses } from "./errors.js";
+import { measureHeld, type HeldResult } from "./held.js";
 import { measureIdle, type IdleResult } from "./idle.js";
-import { findImplementation } from "./implementations/index.js";
+import { findImplementation, implementations } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
 import { defaultPlacement, type Placement } from "./placement.js";
 import { measurePolling, type PollingResult } from "./polling.js";
@@ -17,11 +18,15 @@ import {
   allScenarios,
   defaultScenarios,
   findScenario,
+  HELD,
   quickScenarios,
   scenarioId,
   selectScenarios,
+  STARTED,
   type Scenario,
 } from "./scenarios.js";
+import { installedSize, type SizeResult } from "./size.js";
+import { measureStartUp } from "./start-up.js";
 
 interface Options {
   quick?: boolean;
@@ -30,6 +35,7 @@ interface Options {
   rounds?: number;
   idleConnections?: number;
   polling?: boolean;
+  resources?: boolean;
   cpus?: Placement;
   pin: boolean;
   from?: string;
@@ -55,6 +61,8 @@ const DEFAULT: Plan = {
 };
 const FULL: Plan = { rounds: 9, warmUpMs: 500, timing: { leadInMs: 30, sliceMs: 400 } };
 
+/** Held over unix, and a tenth of them over shm, in runs of everything. */
+const IDLE_CONNECTIONS = 1000;
 /** Above this, over the last minute, others want a CPU often enough to disturb what is timed. */
 const BUSY_LOAD_AVERAGE = 0.5;
 
@@ -82,6 +90,10 @@ const command = new Command("npm run bench --")
     positiveInteger,
   )
   .option("--polling", "then measure what polling before sleeping costs over shm, and what it brings")
+  .option(
+    "--resources",
+    "then weigh calls in flight and installed packages, and time processes from their start to the first answer",
+  )
   .option("--cpus <server,client>", "the CPUs to pin them to (default: the first two)", cpuPair)
   .option("--no-pin", "let the kernel choose the CPUs")
   .option("--json <file>", "write the result here")
@@ -141,8 +153,13 @@ function readResult(path: string): BenchResult {
 
 async function run(options: Options, show: (text: string) => void): Promise<BenchResult> {
   const wanted = scenariosOf(options);
-  const { idleConnections } = options;
-  if (wanted.length === 0 && idleConnections === undefined && !options.polling) {
+  const whole = !options.quick && options.only === undefined;
+  const {
+    idleConnections = whole ? IDLE_CONNECTIONS : undefined,
+    polling = whole,
+    resources = whole,
+  } = options;
+  if (wanted.length === 0 && idleConnections === undefined && !polling && !resources) {
     throw new Error(`no scenario's id contains ${options.only!.join(" or ")}; --list prints the ids`);
   }
   const plan = options.quick ? QUICK : options.full ? FULL : DEFAULT;
@@ -162,17 +179,32 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
     versions: versions(packagesOf(wanted)),
   };
   const rounds = options.rounds ?? plan.rounds;
-  const { scenarios, slices, skipped } = await measure(wanted, { ...plan, rounds, placement }, show);
+  const measured = await measure(wanted, { ...plan, rounds, placement }, show);
+  const skipped = [...measured.skipped];
+  const skip = (implementation: string, transport: string, error: unknown) =>
+    skipped.push({ implementation, transport, reason: withCauses(error) });
+
   const idle: IdleResult[] = [];
   if (idleConnections !== undefined) {
     idle.push(await measureIdle("sluice", "unix", idleConnections, show));
     idle.push(await measureIdle("sluice", "shm", Math.ceil(idleConnections / 10), show));
   }
-  const polling: PollingResult[] = [];
-  for (const transport of options.polling ? ["shm", "shm-nopoll"] : []) {
-    polling.push(await measurePolling(transport, placement, show));
+  const polled: PollingResult[] = [];
+  for (const transport of polling ? ["shm", "shm-nopoll"] : []) {
+    polled.push(await measurePolling(transport, placement, show));
   }
-  return { ...about, ...makeRows(scenarios, slices), skipped, idle, polling };
+  const held: HeldResult[] = [];
+  for (const [implementation, transport] of resources ? HELD : []) {
+    try {
+      held.push(await measureHeld(implementation, transport, show));
+    } catch (error) {
+      skip(implementation, transport, error);
+    }
+  }
+  const startUp = resources ? await measureStartUp(STARTED, placement, skip, show) : [];
+  const sizes = resources ? measureSizes(Object.keys(implementations)) : [];
+  const rows = makeRows(measured.scenarios, measured.slices);
+  return { ...about, ...rows, skipped, idle, polling: polled, held, startUp, sizes };
 }
 
 function scenariosOf({ quick, full, only }: Options): Scenario[] {
@@ -183,6 +215,15 @@ function scenariosOf({ quick, full, only }: Options): Scenario[] {
 function packagesOf(scenarios: readonly Scenario[]): string[] {
   const names = new Set(["sluice", ...scenarios.map(({ implementation }) => implementation)]);
   return [...names].flatMap((name) => findImplementation(name).packageName ?? []);
+}
+
+/** Of those whose package is installed. */
+function measureSizes(names: readonly string[]): SizeResult[] {
+  return names.flatMap((implementation) => {
+    const { packageName } = findImplementation(implementation);
+    const size = packageName === undefined ? undefined : installedSize(packageName);
+    return packageName === undefined || size === undefined ? [] : [{ implementation, packageName, ...size }];
+  });
 }
 
 function placementOf({ pin, cpus }: Options): Placement | undefined {

@@ -180,6 +180,40 @@ function sections(result: BenchResult): Section[] {
       words: 2,
     },
     {
+      title: "Calls in flight",
+      head: ["implementation", "transport", "calls", "memory a call, server", "client"],
+      body: result.held.map((row) => [
+        row.implementation,
+        row.transport,
+        formatCount(row.calls),
+        `${formatCount(row.serverBytesPerCall)} B`,
+        `${formatCount(row.clientBytesPerCall)} B`,
+      ]),
+      words: 2,
+    },
+    {
+      title: "From start to first answer",
+      head: ["implementation", "transport", "loading", "connecting and first call"],
+      body: result.startUp.map((row) => [
+        row.implementation,
+        row.transport,
+        `${row.loadMs.toFixed(1)} ms`,
+        `${row.firstCallMs.toFixed(1)} ms`,
+      ]),
+      words: 2,
+    },
+    {
+      title: "Installed",
+      head: ["implementation", "package", "packages", "size"],
+      body: result.sizes.map((row) => [
+        row.implementation,
+        row.packageName,
+        String(row.packages),
+        `${(row.bytes / 2 ** 20).toFixed(1)} MiB`,
+      ]),
+      words: 2,
+    },
+    {
       title: "Polling before sleeping",
       head: ["transport", "calls", "p50 us", "p99 us", "CPU of both"],
       body: result.polling.flatMap(({ transport, paced }) =>

@@ -1,9 +1,12 @@
 /** What a run found: the content of the file that `--json` writes and `--markdown` reads. */
+import type { HeldResult } from "./held.js";
 import type { IdleResult } from "./idle.js";
 import type { Machine } from "./machine.js";
 import type { Placement } from "./placement.js";
 import type { PollingResult } from "./polling.js";
 import { plain, scenarioId, type CallOption, type Kind, type Scenario } from "./scenarios.js";
+import type { SizeResult } from "./size.js";
+import type { StartUpResult } from "./start-up.js";
 import { median, summarise, type Slice, type Summary } from "./statistics.js";
 
 /**
@@ -58,6 +61,9 @@ export interface BenchResult {
   readonly skipped: readonly Skipped[];
   readonly idle: readonly IdleResult[];
   readonly polling: readonly PollingResult[];
+  readonly held: readonly HeldResult[];
+  readonly startUp: readonly StartUpResult[];
+  readonly sizes: readonly SizeResult[];
 }
 
 /** What a result always has, if only an empty list. */
@@ -74,6 +80,9 @@ export const RESULT_FIELDS = Object.keys({
   skipped: 0,
   idle: 0,
   polling: 0,
+  held: 0,
+  startUp: 0,
+  sizes: 0,
 } satisfies Record<keyof BenchResult, 0>) as (keyof BenchResult)[];
 
 /** Rows of `scenarios` from their slices. What is compared with a plain scenario needs that among them. */

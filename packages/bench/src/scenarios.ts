@@ -64,6 +64,9 @@ const COMPARED = [
   ["sluice", "tcp"],
   ["grpc-js", "unix"],
 ] as const;
+/** Who is weighed with calls in flight, and timed from its start: who has calls. */
+export const HELD = [...COMPARED, ["nice-grpc", "unix"], ["connect-node", "unix"]] as const;
+export const STARTED = [...COMPARED, ...PEERS.slice(1)] as const;
 const STREAMED = [...COMPARED, ["nice-grpc", "unix"], ["connect-node", "unix"]] as const;
 const CONNECTED = [...COMPARED, ["sluice", "mmap"], ...PEERS.slice(1)] as const;
 const CALL_OPTIONS: readonly CallOption[] = ["deadline", "metadata", "signal"];

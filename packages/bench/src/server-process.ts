@@ -3,9 +3,11 @@
  * the client where the transport is between parent and child; it ends when the driver or the client does.
  */
 import { answerDriver } from "./bench-process.js";
+import type { MemoryRequest } from "./held.js";
 import type { BenchServer } from "./implementation.js";
 import { findImplementation } from "./implementations/index.js";
 import { takePlace } from "./placement.js";
+import { usedBytes } from "./usage.js";
 
 const [name, transport, directory] = process.argv.slice(2) as [string, string, string];
 takePlace("server");
@@ -16,9 +18,7 @@ if (transports[transport] === "own process") {
   let server: BenchServer | undefined;
   await answerDriver(
     async () => (server = await serve()).address,
-    async () => {
-      throw new Error("a server answers no requests of the driver");
-    },
+    async (_request: MemoryRequest) => usedBytes(),
     async () => server?.close(),
   );
 } else {

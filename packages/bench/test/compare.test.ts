@@ -25,6 +25,9 @@ function run(
     skipped: [],
     idle: [],
     polling: [],
+    held: [],
+    startUp: [],
+    sizes: [],
     ...about,
   };
 }

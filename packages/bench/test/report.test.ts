@@ -20,6 +20,14 @@ function resultOf(callsPerSecond: (scenario: Scenario) => number): BenchResult {
     versions: { node: "20.0.0" },
     ...makeRows(scenarios, slices),
     skipped: [],
+    held: [
+      {
+        ...{ implementation: "sluice", transport: "unix", calls: 8000 },
+        ...{ serverBytesPerCall: 512.4, clientBytesPerCall: 1024.4 },
+      },
+    ],
+    startUp: [{ implementation: "sluice", transport: "unix", loadMs: 12.34, firstCallMs: 5.67, rounds: 5 }],
+    sizes: [{ implementation: "sluice", packageName: "@sluice/node", packages: 5, bytes: 1.5 * 2 ** 20 }],
     idle: [
       {
         implementation: "sluice",
@@ -108,6 +116,9 @@ describe("results", () => {
     expect(markdown).to.contain(
       "| sluice | unix | 10,000 | 20 MiB | 100 MiB | 8.2 KiB | 4.1 KiB | 0 ms in 5.0 s |",
     );
+    expect(markdown).to.contain("| sluice | unix | 8,000 | 512 B | 1,024 B |");
+    expect(markdown).to.contain("| sluice | unix | 12.3 ms | 5.7 ms |");
+    expect(markdown).to.contain("| sluice | @sluice/node | 5 | 1.5 MiB |");
     expect(markdown).to.contain("| shm | one every 1 ms | 40.0 | 90.0 | 8.0 % |");
   });
 });

@@ -13,7 +13,7 @@ import { schema } from "./protobuf.js";
 import {
   asynchronous,
   handlers,
-  streamingCalls,
+  callsOf,
   type Echo,
   type StreamSummary,
   type StreamRequest,
@@ -35,6 +35,8 @@ const service = createFileRegistry(
 /** What generated code would declare. */
 interface Stub {
   unary(request: Echo): Promise<Echo>;
+  hold(request: Echo): Promise<Echo>;
+  release(request: Echo): Promise<Echo>;
   serverStreaming(request: StreamRequest): AsyncIterable<Echo>;
   clientStreaming(messages: AsyncIterable<Echo>): Promise<StreamSummary>;
   bidiStreaming(messages: AsyncIterable<Echo>): AsyncIterable<Echo>;
@@ -76,12 +78,7 @@ export const connectNode: Implementation = {
     const transport = createConnectTransport({ httpVersion: "2", baseUrl: BASE_URL, sessionManager });
     const stub = createClient(service, transport) as unknown as Stub;
     return {
-      unary: () => (body) => stub.unary({ body }),
-      ...streamingCalls({
-        serverStreaming: (request) => stub.serverStreaming(request),
-        clientStreaming: (messages) => stub.clientStreaming(asynchronous(messages)),
-        bidiStreaming: (messages) => stub.bidiStreaming(messages),
-      }),
+      ...callsOf({ ...stub, clientStreaming: (messages) => stub.clientStreaming(asynchronous(messages)) }),
       async close() {
         sessionManager.abort();
       },

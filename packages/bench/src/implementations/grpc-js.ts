@@ -8,7 +8,7 @@ import grpc from "@grpc/grpc-js";
 import { Window } from "../echo-client.js";
 import { streamBodies, type BenchClient, type EchoCall, type Implementation } from "../implementation.js";
 import { definition } from "./protobuf.js";
-import type { Echo, StreamRequest, StreamSummary } from "./service.js";
+import { handlers, type Echo, type StreamRequest, type StreamSummary } from "./service.js";
 
 export const GRPC_OPTIONS = {
   "grpc.max_receive_message_length": -1,
@@ -25,7 +25,14 @@ export const grpcJs: Implementation = {
   async serve(_transport, directory) {
     const address = `unix:${join(directory, "grpc.sock")}`;
     const server = new grpc.Server(GRPC_OPTIONS);
-    server.addService(definition, { unary, serverStreaming, clientStreaming, bidiStreaming });
+    server.addService(definition, {
+      unary,
+      hold: answerWith(handlers.hold),
+      release: answerWith(handlers.release),
+      serverStreaming,
+      clientStreaming,
+      bidiStreaming,
+    });
     await new Promise<void>((resolve, reject) =>
       server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error) =>
         error === null ? resolve() : reject(error),
@@ -45,20 +52,25 @@ export const grpcJs: Implementation = {
     await new Promise<void>((resolve, reject) =>
       client.waitForReady(Infinity, (error) => (error === undefined ? resolve() : reject(error))),
     );
-    const { unary, serverStreaming, clientStreaming, bidiStreaming } = definition;
-    const call: EchoCall = (body) =>
-      new Promise((resolve, reject) =>
-        client.makeUnaryRequest<Echo, Echo>(
-          unary.path,
-          unary.requestSerialize,
-          unary.responseDeserialize,
-          { body },
-          (error, reply) => (error === null ? resolve(reply!) : reject(error)),
-        ),
-      );
+    const { serverStreaming, clientStreaming, bidiStreaming } = definition;
+    const unaryCall =
+      ({ path, requestSerialize, responseDeserialize }: (typeof definition)["unary"]): EchoCall =>
+      (body) =>
+        new Promise((resolve, reject) =>
+          client.makeUnaryRequest<Echo, Echo>(
+            path,
+            requestSerialize,
+            responseDeserialize,
+            { body },
+            (error, reply) => (error === null ? resolve(reply!) : reject(error)),
+          ),
+        );
+    const unary = unaryCall(definition.unary);
 
     return {
-      unary: () => call,
+      unary: () => unary,
+      hold: unaryCall(definition.hold),
+      release: unaryCall(definition.release),
 
       serverStreaming: (bytes, count, onMessage) =>
         new Promise((resolve, reject) => {
@@ -118,6 +130,14 @@ export const grpcJs: Implementation = {
 
 function unary(call: grpc.ServerUnaryCall<Echo, Echo>, callback: grpc.sendUnaryData<Echo>): void {
   callback(null, call.request);
+}
+
+function answerWith(handler: (request: Echo) => Promise<Echo>): grpc.handleUnaryCall<Echo, Echo> {
+  return ({ request }, callback) =>
+    void handler(request).then(
+      (reply) => callback(null, reply),
+      (error: Error) => callback(error),
+    );
 }
 
 function serverStreaming(call: grpc.ServerWritableStream<StreamRequest, Echo>): void {

@@ -4,7 +4,7 @@ import { createChannel, createClient, createServer } from "nice-grpc";
 import type { Implementation } from "../implementation.js";
 import { GRPC_OPTIONS } from "./grpc-js.js";
 import { definition } from "./protobuf.js";
-import { asynchronous, handlers, streamingCalls } from "./service.js";
+import { asynchronous, handlers, callsOf } from "./service.js";
 
 export const niceGrpc: Implementation = {
   async serve(_transport, directory) {
@@ -22,12 +22,7 @@ export const niceGrpc: Implementation = {
     const channel = createChannel(address, undefined, GRPC_OPTIONS);
     const stub = createClient(definition, channel);
     return {
-      unary: () => (body) => stub.unary({ body }),
-      ...streamingCalls({
-        serverStreaming: (request) => stub.serverStreaming(request),
-        clientStreaming: (messages) => stub.clientStreaming(asynchronous(messages)),
-        bidiStreaming: (messages) => stub.bidiStreaming(messages),
-      }),
+      ...callsOf({ ...stub, clientStreaming: (messages) => stub.clientStreaming(asynchronous(messages)) }),
       async close() {
         channel.close();
       },

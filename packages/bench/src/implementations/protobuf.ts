@@ -12,12 +12,9 @@ const streamSummaryCodec = codec<StreamSummary>("sluice.bench.StreamSummary");
 
 /** As grpc-js takes it. */
 export const definition = {
-  unary: {
-    path: "/sluice.bench.Bench/Unary",
-    requestStream: false,
-    responseStream: false,
-    ...messages(echoCodec, echoCodec),
-  },
+  unary: unary("Unary"),
+  hold: unary("Hold"),
+  release: unary("Release"),
   serverStreaming: {
     path: "/sluice.bench.Bench/ServerStreaming",
     requestStream: false,
@@ -37,6 +34,15 @@ export const definition = {
     ...messages(echoCodec, echoCodec),
   },
 } as const satisfies ServiceDefinition;
+
+function unary(name: string) {
+  return {
+    path: `/sluice.bench.Bench/${name}`,
+    requestStream: false,
+    responseStream: false,
+    ...messages(echoCodec, echoCodec),
+  } as const;
+}
 
 interface Codec<T> {
   encode(message: T): Buffer;

@@ -15,6 +15,8 @@ export interface StreamSummary {
   count: number;
 }
 
+const held: (() => void)[] = [];
+
 export const handlers = {
   async unary(request: Echo) {
     return request;
@@ -33,18 +35,33 @@ export const handlers = {
   },
 
   bidiStreaming: (messages: AsyncIterable<Echo>) => messages,
+
+  hold: (request: Echo) => new Promise<Echo>((resolve) => held.push(() => resolve(request))),
+
+  async release(request: Echo) {
+    for (const answer of held.splice(0)) answer();
+    return request;
+  },
 };
 
-interface StreamingStub {
+/** A client of the service, as code generated for it declares one. */
+interface Stub {
+  unary(request: Echo): Promise<Echo>;
+  hold(request: Echo): Promise<Echo>;
+  release(request: Echo): Promise<Echo>;
   serverStreaming(request: StreamRequest): AsyncIterable<Echo>;
   clientStreaming(messages: Iterable<Echo>): Promise<StreamSummary>;
   bidiStreaming(messages: AsyncIterable<Echo>): AsyncIterable<Echo>;
 }
 
-type StreamingCalls = Required<Pick<BenchClient, keyof StreamingStub>>;
-
-export function streamingCalls(stub: StreamingStub): StreamingCalls {
+export function callsOf(
+  stub: Stub,
+): Required<Omit<BenchClient, "unarySync" | "echo" | "timeSlice" | "close">> {
   return {
+    unary: () => (body) => stub.unary({ body }),
+    hold: (body) => stub.hold({ body }),
+    release: (body) => stub.release({ body }),
+
     async serverStreaming(bytes, count, onMessage) {
       for await (const { body } of stub.serverStreaming({ bytes, count })) {
         if (!onMessage(body)) break;

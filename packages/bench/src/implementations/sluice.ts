@@ -19,7 +19,7 @@ import {
   type EchoCall,
   type Implementation,
 } from "../implementation.js";
-import { handlers, streamingCalls } from "./service.js";
+import { handlers, callsOf } from "./service.js";
 
 export const sluice: Implementation = {
   async serve(transport, directory) {
@@ -114,6 +114,7 @@ async function serveTls(): Promise<BenchServer> {
 function benchClient(channel: Channel, closeServer?: () => Promise<void>): BenchClient {
   const stub = channel.client(BenchDefinition);
   return {
+    ...callsOf(stub),
     unary(option): EchoCall {
       switch (option) {
         case undefined:
@@ -142,7 +143,6 @@ function benchClient(channel: Channel, closeServer?: () => Promise<void>): Bench
         }
       }
     },
-    ...streamingCalls(stub),
     async close() {
       await channel.close();
       await closeServer?.();

@@ -1,0 +1,43 @@
+import { expect } from "chai";
+import { measureHeld } from "@sluice/bench/held.js";
+import { installedSize } from "@sluice/bench/size.js";
+import { measureStartUp } from "@sluice/bench/start-up.js";
+
+describe("resources", function () {
+  this.timeout(120_000);
+
+  it("weighs calls in flight, at both ends", async () => {
+    const { calls, serverBytesPerCall, clientBytesPerCall } = await measureHeld("sluice", "unix", () => {});
+    expect(calls).to.equal(8000);
+    // The message that is held is 64 bytes.
+    expect(serverBytesPerCall).to.be.within(64, 100_000);
+    expect(clientBytesPerCall).to.be.within(64, 100_000);
+  });
+
+  it("times start-up, without what does not start", async () => {
+    const skipped: string[] = [];
+    const [sluice, ...others] = await measureStartUp(
+      [
+        ["node:net", "carrier pigeon"],
+        ["sluice", "unix"],
+      ],
+      undefined,
+      (implementation, transport, error) => skipped.push(`${implementation} ${transport}: ${error as Error}`),
+      () => {},
+    );
+    expect(others).to.deep.equal([]);
+    expect(sluice).to.include({ implementation: "sluice", transport: "unix", rounds: 5 });
+    expect(sluice.loadMs).to.be.above(0);
+    expect(sluice.firstCallMs).to.be.above(0);
+    expect(skipped).to.deep.equal([
+      "node:net carrier pigeon: Error: node:net is not measured over carrier pigeon",
+    ]);
+  });
+
+  it("weighs packages with what they depend on", () => {
+    const [core, node] = ["@sluice/core", "@sluice/node"].map((name) => installedSize(name)!);
+    expect(node.packages).to.be.above(core.packages);
+    expect(node.bytes).to.be.above(core.bytes);
+    expect(installedSize("@sluice/carrier-pigeons")).to.equal(undefined);
+  });
+});
