@@ -209,9 +209,9 @@ void Measure(Link& link, const Options& options) {
   const bool ring = options.transport.starts_with("ring");
   const std::string capacity = ring ? ",\"capacity\":" + std::to_string(options.capacity) : "";
   printf(
-      "{\"implementation\":\"c++\",\"transport\":\"%s\",\"kind\":\"echo\",\"bytes\":%zu,\"inFlight\":%zu,"
+      "{\"implementation\":\"c++\",\"transport\":\"%s\",\"kind\":\"echo\",\"bytes\":%zu,\"inFlight\":%zu,\"calls\":%llu,"
       "\"callsPerSecond\":%.1f,\"p50Us\":%.3f,\"p90Us\":%.3f,\"p99Us\":%.3f,\"p999Us\":%.3f%s}\n",
-      options.transport.c_str(), options.bytes, options.in_flight,
+      options.transport.c_str(), options.bytes, options.in_flight, static_cast<unsigned long long>(times.total()),
       static_cast<double>(times.total()) / elapsed.count(), times.Quantile(0.5) / 1000, times.Quantile(0.9) / 1000,
       times.Quantile(0.99) / 1000, times.Quantile(0.999) / 1000, capacity.c_str());
 }

@@ -6,7 +6,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { BenchClient, Implementation } from "../implementation.js";
 import { cpuOf } from "../placement.js";
-import type { Figures } from "../statistics.js";
+import type { Slice } from "../statistics.js";
 
 interface Limits {
   buildLimits(): string;
@@ -26,12 +26,10 @@ export const cpp: Implementation = {
     });
     return {
       async timeSlice({ bytes, inFlight }, { sliceMs }) {
-        const seconds = sliceMs / 1000;
         const size = ["--bytes", String(bytes), "--in-flight", String(inFlight)];
-        const args = ["--transport", transport, ...size, "--seconds", String(seconds), ...cpus];
+        const args = ["--transport", transport, ...size, "--seconds", String(sliceMs / 1000), ...cpus];
         const { stdout } = await promisify(execFile)(program, args);
-        const { callsPerSecond, p50Us, p90Us, p99Us, p999Us } = JSON.parse(stdout) as Figures;
-        const calls = Math.round(callsPerSecond * seconds);
+        const { calls, callsPerSecond, p50Us, p90Us, p99Us, p999Us } = JSON.parse(stdout) as Slice;
         return { calls, callsPerSecond, p50Us, p90Us, p99Us, p999Us };
       },
       /** It has compared what it echoed by itself. */
