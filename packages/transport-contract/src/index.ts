@@ -17,6 +17,7 @@ import type { Subject } from "./subject.js";
 export { echo } from "./echo.js";
 export { Endpoint } from "./endpoint.js";
 export { makeFrame } from "./frames.js";
+export { Random } from "./random.js";
 export type { Subject } from "./subject.js";
 
 /** No single test takes a hundredth of this; it ends those that would wait for ever. */

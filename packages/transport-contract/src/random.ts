@@ -15,6 +15,11 @@ export class Random {
     this.#state = x >>> 0;
     return this.#state % limit;
   }
+
+  /** From 0 up to, not including, 1. */
+  fraction(): number {
+    return this.below(2 ** 31) / 2 ** 31;
+  }
 }
 
 /** The seed in the environment variable `TRANSPORT_SEED`, else a new one. */
