@@ -6,6 +6,7 @@
         "src/addon/addon.cc",
         "src/addon/blocking.cc",
         "src/addon/byte_channel.cc",
+        "src/addon/datagram_channel.cc",
         "src/addon/descriptors.cc",
         "src/addon/environment.cc",
         "src/addon/handle.cc",

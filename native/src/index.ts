@@ -132,6 +132,46 @@ export interface ByteChannel {
   detach(): number;
 }
 
+/** Whom a datagram channel tells. `onPackets` is looked up when the channel is made. */
+export interface DatagramHandler {
+  /** The records of `readSlab[0..end)` have just come. */
+  onPackets(end: number): void;
+  /**
+   * Nobody receives at the address of the record at the front of `readSlab`, which has nothing else: so this host's kernel says, or the
+   * network (ICMP), after something was sent there.
+   */
+  onRefused(): void;
+  /** The socket is broken, and closed. */
+  onError(error: SystemError): void;
+}
+
+/**
+ * A datagram socket. Datagrams pass many at a time, as records that each begin at a multiple of 4 with a header of 36 bytes:
+ * - i32: how far away the next record is;
+ * - i32: how many bytes follow the header;
+ * - i32: the length of each datagram in them but the last, which may be shorter; they follow one another;
+ * - u16, u16: the family (4 or 6) and the port of the other end; its IP address in 16 bytes, of which IPv4 takes 4; its scope (u32).
+ *   Not read when a connected channel sends.
+ *
+ * The records of one call leave by as few system calls as there can be (sendmmsg(2); one message for all datagrams of a record by
+ * UDP_SEGMENT), and come so (recvmmsg(2), UDP_GRO; udp(7)).
+ */
+export interface DatagramChannel {
+  /** Where it is bound, with a port of 0 replaced by the one chosen. */
+  address(): SocketAddress;
+  /** Begin to receive. Called once. */
+  start(): void;
+  /**
+   * Send the records of `memory[0..end)` now. What the kernel has no room for, or cannot send, is lost, as datagrams may be.
+   * Throws a `TypeError` for malformed records, and when the channel is closed.
+   */
+  send(memory: Uint8Array, end: number): void;
+  /** Close now; no callback follows. Idempotent. */
+  close(): void;
+  ref(): void;
+  unref(): void;
+}
+
 /**
  * Where a segment's memory comes from: a sealed `memfd`, a POSIX shared memory object (`shm_open`), a System V segment
  * (`shmget`) or a file. None has a name for longer than it takes to make it, so none can be left behind.
@@ -397,6 +437,16 @@ export interface Native {
     handler: ListenerHandler,
     options?: ListenOptions,
   ) => SocketListener;
+
+  /**
+   * A datagram socket that is bound to `address`, or else connected to it: then it receives from there alone. Throws a
+   * `SystemError` (`EADDRINUSE`, ...) when that fails.
+   */
+  readonly DatagramChannel: new (
+    address: SocketAddress,
+    connected: boolean,
+    handler: DatagramHandler,
+  ) => DatagramChannel;
 
   /**
    * Makes a segment with two rings of `capacity` bytes each (a power of two from 4,096 to 2^30): for `file`, `from` is the

@@ -2,6 +2,7 @@
 
 #include "blocking.h"
 #include "byte_channel.h"
+#include "datagram_channel.h"
 #include "descriptors.h"
 #include "environment.h"
 #include "posix_queue.h"
@@ -19,6 +20,7 @@ static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   // The environment's state is released by Node, after the clean-up hook that the constructor adds has closed all.
   env.SetInstanceData(new Environment(env, exports));
   exports.Set("ByteChannel", ByteChannel::Define(env));
+  exports.Set("DatagramChannel", DatagramChannel::Define(env));
   exports.Set("PosixQueue", PosixQueue::Define(env));
   exports.Set("ProcessWatch", ProcessWatch::Define(env));
   exports.Set("RingChannel", RingChannel::Define(env));
