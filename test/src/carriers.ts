@@ -66,17 +66,16 @@ abstract class OpenLink implements Link {
   channel!: Channel;
   server: Child | undefined;
   address: string | undefined;
+  /** What every client must be given. */
+  protected readonly connectOptions: TransportOptions = {};
 
   abstract start(): Promise<void>;
   abstract stop(): Promise<void>;
 
   async connect(options?: ConnectOptions): Promise<Channel> {
     if (this.address === undefined) throw new Error("nobody but the parent can connect to this server");
-    const channel = await within(
-      LINK_MS,
-      connect(this.address, { ...clientOptions, ...options }),
-      `a channel to ${this.address}`,
-    );
+    const connecting = connect(this.address, { ...clientOptions, ...this.connectOptions, ...options });
+    const channel = await within(LINK_MS, connecting, `a channel to ${this.address}`);
     this.#channels.push(channel);
     return channel;
   }
@@ -107,6 +106,7 @@ class ListeningLink extends OpenLink {
     address: (directory: string) => string,
     options: OpenOptions["server"] = {},
     listenOptions: TransportOptions = {},
+    protected override readonly connectOptions: TransportOptions = {},
   ) {
     super();
     this.#options = [JSON.stringify(options), JSON.stringify(listenOptions)];
@@ -213,8 +213,9 @@ function listening(
   name: string,
   address: (directory: string) => string,
   options?: TransportOptions,
+  connectOptions?: TransportOptions,
 ): Carrier {
-  return shared(name, true, ({ server }) => new ListeningLink(address, server, options));
+  return shared(name, true, ({ server }) => new ListeningLink(address, server, options, connectOptions));
 }
 
 /** A transport inside one process. */
@@ -240,6 +241,10 @@ const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
   all?.some(({ address }) => address === "::1"),
 );
 
+/** Without the addon a server learns of its clients' death by their silence alone. */
+const IDLE = { idleTimeoutMs: 2000 };
+const SECRET = { secret: "5e".repeat(32) };
+
 const shm = (directory: string): string => `shm:${directory}/server.shm`;
 
 /** Every carrier there is. A new transport is one more line. */
@@ -253,6 +258,11 @@ export const carriers: readonly Carrier[] = [
     ...listening("tls://127.0.0.1", () => "tls://127.0.0.1:0", serverOptions),
     // It is on Node's own modules with the addon, too.
     ...(!native && { like: "tcp://127.0.0.1" }),
+  },
+  listening("udp://127.0.0.1", () => "udp://127.0.0.1:0", IDLE),
+  {
+    ...listening("udp: (secret)", () => "udp://127.0.0.1:0", { ...IDLE, ...SECRET }, SECRET),
+    like: "udp://127.0.0.1",
   },
   spawned("pipe:"),
   spawned("stdio:"),

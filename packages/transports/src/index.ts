@@ -16,6 +16,7 @@ import { createSysvmqTransport } from "./sysvmq/index.js";
 import { createTcpTransport } from "./tcp/index.js";
 import { tls } from "./tls/index.js";
 import { unavailable } from "./unavailable.js";
+import { createUdpTransport } from "./udp/index.js";
 import { createUnixTransport } from "./unix/index.js";
 
 export type { Spawn, Spawned, SpawnOptions } from "./pipe/spawn.js";
@@ -32,6 +33,7 @@ export interface PlatformTransports {
   readonly stdio: Transport;
   readonly unix: Transport;
   readonly tcp: Transport;
+  readonly udp: Transport;
   /** Without the addon these only say that they need it. */
   readonly shm: Transport;
   readonly mmap: Transport;
@@ -47,6 +49,7 @@ function on(platform: Platform, addon?: Native): PlatformTransports {
     stdio: createStdioTransport(platform),
     unix: createUnixTransport(platform, addon),
     tcp: createTcpTransport(platform, addon),
+    udp: createUdpTransport(platform),
     shm: addon ? createShmTransport(addon, platform) : unavailable("shm"),
     mmap: addon ? createMmapTransport(addon, platform) : unavailable("mmap"),
     fifo: addon ? createFifoTransport(addon, platform) : unavailable("fifo"),
@@ -63,7 +66,7 @@ export const nativeTransports = native && on(nativePlatform(native), native);
 export const nodeTransports = on(nodePlatform);
 
 /** The best to be had here: these are the native ones where there is an addon. */
-export const { pipe, stdio, unix, tcp, shm, mmap, fifo, mq, sysvmq, spawn } =
+export const { pipe, stdio, unix, tcp, udp, shm, mmap, fifo, mq, sysvmq, spawn } =
   nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
@@ -74,6 +77,7 @@ export const transports: readonly Transport[] = [
   unix,
   tcp,
   tls,
+  udp,
   shm,
   mmap,
   fifo,

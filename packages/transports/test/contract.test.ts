@@ -24,7 +24,7 @@ describeTransport("tls", {
 });
 
 for (const { name, transports } of variants) {
-  const { pipe, tcp, unix, shm, mmap, fifo, mq, sysvmq } = transports;
+  const { pipe, tcp, udp, unix, shm, mmap, fifo, mq, sysvmq } = transports;
 
   describeConnection(`pipe (${name})`, () => pipePair(pipe));
 
@@ -99,6 +99,20 @@ for (const { name, transports } of variants) {
         "tcp://::1:80",
         "tcp://127.0.0.1:65536",
       ],
+    });
+  }
+
+  const secret = "5e".repeat(32);
+  const forms: [what: string, host: string, options: object][] = [["udp", "127.0.0.1", {}]];
+  if (name === "native") forms.push(["udp, with a secret", "127.0.0.1", { secret }], ["udp", "[::1]", {}]);
+  for (const [what, host, options] of forms) {
+    describeTransport(`${what}, ${host} (${name})`, {
+      transport: udp,
+      address: () => `udp://${host}:0`,
+      // Without the addon a server learns of its clients' death by their silence alone.
+      options: { idleTimeoutMs: 2000, ...options },
+      module: { url, export: `${name}Transports.udp` },
+      malformed: ["udp:", "udp://127.0.0.1", "udp://:80", "udp://::1:80", "udp://127.0.0.1:65536"],
     });
   }
 }

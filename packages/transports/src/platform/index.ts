@@ -1,5 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import type { ByteChannel, ByteChannelHandler } from "../stream/channel.js";
+import type { DatagramSocket } from "../udp/socket.js";
 
 /**
  * What the transports need of the operating system. There are two: `native/` takes it from `@sluice/native`, `node/` from Node's
@@ -9,6 +10,7 @@ export interface Platform {
   /** Whether peers have credentials, abstract names exist and socket files are made with their mode. */
   readonly native: boolean;
   readonly sockets: StreamSockets;
+  readonly datagrams: DatagramSockets;
   readonly pipes: Pipes;
   /**
    * Opens a file, made with mode 0600 if there is none, and locks it (flock(2)), waiting for up to `waitMs`. Undefined when
@@ -59,6 +61,13 @@ export interface StreamSockets {
   connect(to: SocketAddress, signal: AbortSignal | undefined): Promise<StreamSocket>;
   /** `mode` is that of a socket file: 0600, or 0666 where every user may connect. */
   listen(at: SocketAddress, mode: number, onSocket: (socket: StreamSocket) => void): Promise<SocketServer>;
+}
+
+export interface DatagramSockets {
+  /** A socket bound to a numeric IP address. */
+  bind(at: { readonly address: string; readonly port: number }): Promise<DatagramSocket>;
+  /** One that sends to `to`, and receives from there alone. */
+  connect(to: { readonly address: string; readonly port: number }): Promise<DatagramSocket>;
 }
 
 export interface Pipes {

@@ -246,11 +246,13 @@ export class NoiseProtection implements Protection {
     if (key === undefined) return undefined;
     const header = memory.subarray(start, payload);
     const opened = decrypt(key, nonceOf(number, this.#nonce), header, memory.subarray(payload, end));
-    if (opened !== undefined && ahead > 0) {
+    if (opened === undefined) return undefined;
+    if (ahead > 0) {
       this.#lastReceiveKey = this.#receiveKey;
       this.#receiveKey = key;
       this.#receiveEpoch++;
     }
-    return opened;
+    // Not a Buffer, of which `slice` would be no copy.
+    return new Uint8Array(opened.buffer, opened.byteOffset, opened.length);
   }
 }

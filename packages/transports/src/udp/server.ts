@@ -1,4 +1,4 @@
-import type { UdpConnection as Connection } from "./connection.js";
+import type { Connection } from "@sluice/core";
 import { UdpConnection } from "./connection.js";
 import { Cookies, resetToken } from "./cookie.js";
 import { Endpoint, randomId, type Loop } from "./endpoint.js";
@@ -84,15 +84,25 @@ export class ServerEndpoint extends Endpoint {
     return this.#options !== undefined;
   }
 
-  listen(options: ServerOptions): void {
+  /** Begins to take new clients; ends by the `close` of what it returns, which is idempotent. There must be no other listener. */
+  listen(options: ServerOptions): { close(): void; setRef(on: boolean): void } {
     this.#options = options;
     this.#secret = options.secret;
+    this.setRef(options, true);
+    return {
+      close: () => {
+        if (this.#options === options) this.#stopListening(options);
+      },
+      setRef: (on) => {
+        if (this.#options === options) this.setRef(options, on);
+      },
+    };
   }
 
-  /** Refuses new clients. */
-  stopListening(): void {
+  #stopListening(options: ServerOptions): void {
     this.#options = undefined;
-    for (const { connection } of this.#unconfirmed) connection.destroy();
+    this.setRef(options, false);
+    for (const { connection } of [...this.#unconfirmed]) connection.destroy();
     this.#closeIfUnused();
   }
 

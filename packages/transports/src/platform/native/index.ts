@@ -1,5 +1,6 @@
 import type { Native } from "@sluice/native";
 import type { Platform } from "../index.js";
+import { createDatagrams } from "./datagrams.js";
 import { openLocked } from "./lock.js";
 import { createPipes } from "./pipes.js";
 import { createSockets } from "./sockets.js";
@@ -9,6 +10,7 @@ export function nativePlatform(native: Native): Platform {
   return {
     native: true,
     sockets: createSockets(native),
+    datagrams: createDatagrams(native),
     pipes: createPipes(native),
     openLocked: (path, waitMs) => openLocked(native, path, waitMs),
   };

@@ -1,0 +1,5 @@
+import { systemClock } from "@sluice/core";
+import type { Loop } from "./endpoint.js";
+
+/** Node's event loop. */
+export const loop: Loop = { clock: systemClock, afterTurn: (callback) => void setImmediate(callback) };
