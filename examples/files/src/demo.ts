@@ -30,6 +30,7 @@ const scratch = await mkdtemp(join(tmpdir(), "sluice-demo-"));
 
 /** A transport is added to the demo by its address here. */
 const addresses = [
+  `auto:${basename(scratch)}`,
   "memory:files",
   "pipe:",
   "stdio:",

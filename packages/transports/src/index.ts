@@ -1,6 +1,7 @@
 /** Sluice's transports: one folder per address scheme, each on `@sluice/native` or, without it, on Node's own modules. */
 import { native, nativeUnavailable, type Native } from "@sluice/native";
 import type { Transport } from "@sluice/core";
+import { createAutoTransport } from "./auto/index.js";
 import { createFifoTransport } from "./fifo/index.js";
 import { memory } from "./memory/index.js";
 import { createMmapTransport } from "./mmap/index.js";
@@ -34,6 +35,7 @@ export interface PlatformTransports {
   readonly unix: Transport;
   readonly tcp: Transport;
   readonly udp: Transport;
+  readonly auto: Transport;
   /** Without the addon these only say that they need it. */
   readonly shm: Transport;
   readonly mmap: Transport;
@@ -44,17 +46,20 @@ export interface PlatformTransports {
 }
 
 function on(platform: Platform, addon?: Native): PlatformTransports {
+  const unix = createUnixTransport(platform, addon);
+  const shm = addon && createShmTransport(addon, platform);
   return {
     pipe: createPipeTransport(platform, addon),
     stdio: createStdioTransport(platform),
-    unix: createUnixTransport(platform, addon),
+    unix,
     tcp: createTcpTransport(platform, addon),
     udp: createUdpTransport(platform),
-    shm: addon ? createShmTransport(addon, platform) : unavailable("shm"),
+    shm: shm ?? unavailable("shm"),
     mmap: addon ? createMmapTransport(addon, platform) : unavailable("mmap"),
     fifo: addon ? createFifoTransport(addon, platform) : unavailable("fifo"),
     mq: addon ? createMqTransport(addon) : unavailable("mq"),
     sysvmq: addon ? createSysvmqTransport(addon) : unavailable("sysvmq"),
+    auto: createAutoTransport(platform, unix, shm),
     spawn: createSpawn(platform),
   };
 }
@@ -66,7 +71,7 @@ export const nativeTransports = native && on(nativePlatform(native), native);
 export const nodeTransports = on(nodePlatform);
 
 /** The best to be had here: these are the native ones where there is an addon. */
-export const { pipe, stdio, unix, tcp, udp, shm, mmap, fifo, mq, sysvmq, spawn } =
+export const { pipe, stdio, unix, tcp, udp, shm, mmap, fifo, mq, sysvmq, auto, spawn } =
   nativeTransports ?? nodeTransports;
 
 /** Every transport of this package. */
@@ -83,4 +88,5 @@ export const transports: readonly Transport[] = [
   fifo,
   mq,
   sysvmq,
+  auto,
 ];

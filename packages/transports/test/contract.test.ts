@@ -28,6 +28,14 @@ for (const { name, transports } of variants) {
 
   describeConnection(`pipe (${name})`, () => pipePair(pipe));
 
+  describeTransport(`auto (${name})`, {
+    transport: transports.auto,
+    address: () => `auto:${names++}`,
+    module: { url, export: `${name}Transports.auto` },
+    malformed: ["auto:", "auto:a/b", "auto:..", "auto:a\0b", `auto:${"a".repeat(107)}`],
+    delegates: true,
+  });
+
   describeTransport(`unix, path (${name})`, {
     transport: unix,
     address: () => `unix:${freshPath()}`,

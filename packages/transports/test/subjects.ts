@@ -9,6 +9,8 @@ import { nativeTransports, nodeTransports, type PlatformTransports } from "@slui
 /** A directory of this test process alone (mode 0700), removed when it exits. */
 export const directory = mkdtempSync(join(tmpdir(), "sluice-"));
 process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+// Where shm: and auto: keep what belongs to their names.
+process.env["XDG_RUNTIME_DIR"] = directory;
 
 let next = 0;
 

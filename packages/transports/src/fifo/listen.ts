@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
 import type { ByteChannel, ByteHandler, Native } from "@sluice/native";
 import { errorCode, systemError } from "../errors.js";
+import { atExit } from "../exit.js";
 import { signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { lockFile } from "../unix/lock.js";
@@ -121,6 +122,7 @@ class FifoListener implements Listener, ByteHandler {
   /** The beginning of an announcement. */
   #rest: Buffer = NOTHING;
   #closed = false;
+  readonly #forget: () => void;
 
   constructor(
     native: Native,
@@ -137,7 +139,7 @@ class FifoListener implements Listener, ByteHandler {
     this.#accept = accept;
     this.#channel = new native.ByteChannel(at.fd, at.fd, this);
     this.#channel.start();
-    listeners.add(this);
+    this.#forget = atExit(() => this.#remove());
   }
 
   onRead(end: number): number {
@@ -210,14 +212,14 @@ class FifoListener implements Listener, ByteHandler {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    listeners.delete(this);
-    this.remove();
+    this.#forget();
+    this.#remove();
     this.#channel.close();
     this.#native.closeFd(this.#at.directory);
   }
 
   /** Removes the rendezvous, unless something else has taken its place. */
-  remove(): void {
+  #remove(): void {
     const { directory, name, fd } = this.#at;
     try {
       const found = openFifo(this.#native, directory, name, "look");
@@ -238,7 +240,3 @@ class FifoListener implements Listener, ByteHandler {
     this.#channel.unref();
   }
 }
-
-/** The listeners of this thread, whose FIFOs go when it ends by itself. */
-const listeners = new Set<FifoListener>();
-process.on("exit", () => listeners.forEach((listener) => listener.remove()));

@@ -16,22 +16,28 @@ export function parseShmAddress(address: string): ShmAddress {
   const name = splitAddress(address, "shm");
   if (name === "")
     throw invalidAddress(address, "write shm:NAME, or shm:/PATH for a control socket elsewhere");
-  if (name.includes("\0")) throw invalidAddress(address, "it contains a NUL character");
   const isPath = name.startsWith("/");
-  if (!isPath && (name.includes("/") || name === "." || name === "..")) {
-    throw invalidAddress(address, "a name has no slash, and is not . or ..; a path begins with a slash");
-  }
+  if (isPath && name.includes("\0")) throw invalidAddress(address, "it contains a NUL character");
+  if (!isPath) requireName(name, address);
   const directory = isPath ? undefined : nameDirectory();
   const path = directory === undefined ? name : join(directory, name);
   requireLength(path, isPath ? "path" : `control socket ${path}`, address);
   return { path, abstract: false, directory };
 }
 
+/** Refuses a name that could not be one of a file in the directory of names. */
+export function requireName(name: string, address: string): void {
+  if (name.includes("\0")) throw invalidAddress(address, "it contains a NUL character");
+  if (name.includes("/") || name === "." || name === "..") {
+    throw invalidAddress(address, "a name has no slash, and is not . or ..; a path begins with a slash");
+  }
+}
+
 /**
  * Where the control sockets of names are: below `XDG_RUNTIME_DIR`, which belongs to the user alone and goes with his session
  * (XDG Base Directory Specification), or else in a directory of the user's in /tmp.
  */
-function nameDirectory(): string {
+export function nameDirectory(): string {
   const runtime = process.env["XDG_RUNTIME_DIR"];
   return runtime?.startsWith("/") ? join(runtime, "sluice") : `/tmp/sluice-${process.geteuid!()}`;
 }
@@ -63,6 +69,6 @@ export function requireOwnDirectory(directory: string, doing: string, address: s
   if (fault === undefined) return;
   throw new RpcError(
     Status.PERMISSION_DENIED,
-    `cannot ${doing} ${address}: ${directory} ${fault}; remove it, or use shm:/PATH in a directory of your own`,
+    `cannot ${doing} ${address}: ${directory} ${fault}; remove it, or have XDG_RUNTIME_DIR name a directory of this user`,
   );
 }
