@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { compare } from "./compare.js";
 import { withCauses } from "./errors.js";
 import { measureHeld, type HeldResult } from "./held.js";
+import { htmlReport } from "./html-report.js";
 import { measureIdle, type IdleResult } from "./idle.js";
 import { findImplementation, implementations } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
@@ -40,6 +41,7 @@ interface Options {
   pin: boolean;
   from?: string;
   json?: string;
+  html?: string;
   markdown?: boolean;
   compare?: string;
   list?: boolean;
@@ -97,6 +99,7 @@ const command = new Command("npm run bench --")
   .option("--cpus <server,client>", "the CPUs to pin them to (default: the first two)", cpuPair)
   .option("--no-pin", "let the kernel choose the CPUs")
   .option("--json <file>", "write the result here")
+  .option("--html <file>", "write a page with charts and tables here")
   .option("--compare <file>", "say what changed beyond noise since an older result, written by --json")
   .option("--markdown", "print the tables in markdown")
   .option("--from <file>", "instead of measuring, take a result written by --json")
@@ -129,10 +132,13 @@ async function main(options: Options): Promise<void> {
   } else {
     // Better now than after minutes of measuring.
     const older = options.compare === undefined ? undefined : readResult(options.compare);
-    if (options.json !== undefined) closeSync(openSync(options.json, "a"));
+    for (const path of [options.json, options.html]) {
+      if (path !== undefined) closeSync(openSync(path, "a"));
+    }
     const result = options.from === undefined ? await run(options, show) : readResult(options.from);
     progress.end();
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);
+    if (options.html !== undefined) writeFileSync(options.html, htmlReport(result));
     const colour = process.stdout.isTTY && process.stdout.hasColors();
     console.log(options.markdown ? markdownReport(result) : terminalReport(result, colour));
     if (older !== undefined) console.log(comparisonReport(compare(older, result), colour));

@@ -4,12 +4,15 @@ import { bars } from "./bars.js";
 import { MIN_CHANGE, type Comparison } from "./compare.js";
 import type { BenchResult, Row } from "./result.js";
 
-interface Section {
+/** One table. */
+export interface Section {
   readonly title: string;
   readonly head: readonly string[];
   readonly body: readonly (readonly string[])[];
   /** How many of the first columns are words; the others are figures, set to the right. */
   readonly words: number;
+  /** Long enough to be searched, where that can be done. */
+  readonly searchable?: true;
 }
 
 /** `colour`: whether whoever shows the text understands ANSI escapes. */
@@ -80,7 +83,8 @@ export function markdownReport(result: BenchResult): string {
   return [provenance(result), ...tables].join("\n");
 }
 
-function provenance({ command, date, machine, placement, versions }: BenchResult): string {
+/** When, where and with what the result was made: a line each. */
+export function provenance({ command, date, machine, placement, versions }: BenchResult): string {
   const packages = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return (
     [
@@ -94,7 +98,8 @@ function provenance({ command, date, machine, placement, versions }: BenchResult
   );
 }
 
-function sections(result: BenchResult): Section[] {
+/** Every table that has a row. */
+export function sections(result: BenchResult): Section[] {
   const all: Section[] = [
     {
       title: "Goals",
@@ -114,6 +119,7 @@ function sections(result: BenchResult): Section[] {
         ...figures(row),
       ]),
       words: 3,
+      searchable: true,
     },
     {
       title: "Call options",
@@ -272,7 +278,7 @@ function formatUs(value: number): string {
   return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : formatCount(value);
 }
 
-function formatBytes(bytes: number): string {
+export function formatBytes(bytes: number): string {
   if (bytes >= 2 ** 20) return `${bytes / 2 ** 20} MiB`;
   if (bytes >= 2 ** 10) return `${bytes / 2 ** 10} KiB`;
   return `${bytes} B`;

@@ -1,36 +1,14 @@
 import { expect } from "chai";
 import { compare } from "@sluice/bench/compare.js";
 import { comparisonReport } from "@sluice/bench/report.js";
-import { makeRows, type BenchResult } from "@sluice/bench/result.js";
+import type { BenchResult } from "@sluice/bench/result.js";
 import { defaultScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
-import { sliceOf } from "./slice.js";
+import { resultOf } from "./result.js";
 
 const SCENARIOS = selectScenarios(defaultScenarios(), ["sluice/unix/unary/64/64", "grpc-js/unix/unary/64/1"]);
 
-/** A run in which each scenario's repetitions gave what `rates` says. */
-function run(
-  rates: (scenario: Scenario) => readonly number[],
-  about: Partial<BenchResult> = {},
-): BenchResult {
-  return {
-    date: "2026-01-02T03:04:05.000Z",
-    command: "",
-    machine: { cpu: "abacus", cpus: 2, memoryBytes: 2 ** 33, kernel: "Linux 6", loadAverage: 0.5 },
-    placement: { serverCpu: 0, clientCpu: 1 },
-    versions: { node: "20.0.0", "@grpc/grpc-js": "1.0.0" },
-    ...makeRows(
-      SCENARIOS,
-      SCENARIOS.map((scenario) => rates(scenario).map(sliceOf)),
-    ),
-    skipped: [],
-    idle: [],
-    polling: [],
-    held: [],
-    startUp: [],
-    sizes: [],
-    ...about,
-  };
-}
+const run = (rates: (scenario: Scenario) => readonly number[], about?: Partial<BenchResult>) =>
+  resultOf(SCENARIOS, rates, about);
 
 describe("comparing two runs", () => {
   const before = run(() => [100, 110, 120]);

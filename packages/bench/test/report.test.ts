@@ -1,69 +1,13 @@
 import { expect } from "chai";
 import { bars } from "@sluice/bench/bars.js";
 import { markdownReport, terminalReport } from "@sluice/bench/report.js";
-import { makeRows, type BenchResult } from "@sluice/bench/result.js";
-import { sliceOf } from "./slice.js";
 import { quickScenarios, type Scenario } from "@sluice/bench/scenarios.js";
-
-/** A result in which `callsPerSecond` decides how fast each scenario was, the same in each of two rounds. */
-function resultOf(callsPerSecond: (scenario: Scenario) => number): BenchResult {
-  const scenarios = quickScenarios();
-  const slices = scenarios.map((scenario) => {
-    const rate = callsPerSecond(scenario);
-    return [sliceOf(rate), sliceOf(rate)];
-  });
-  return {
-    date: "2026-01-02T03:04:05.000Z",
-    command: "--quick",
-    machine: { cpu: "abacus", cpus: 2, memoryBytes: 2 ** 33, kernel: "Linux 6", loadAverage: 0.5 },
-    placement: { serverCpu: 0, clientCpu: 1 },
-    versions: { node: "20.0.0" },
-    ...makeRows(scenarios, slices),
-    skipped: [],
-    held: [
-      {
-        ...{ implementation: "sluice", transport: "unix", calls: 8000 },
-        ...{ serverBytesPerCall: 512.4, clientBytesPerCall: 1024.4 },
-      },
-    ],
-    startUp: [{ implementation: "sluice", transport: "unix", loadMs: 12.34, firstCallMs: 5.67, rounds: 5 }],
-    sizes: [{ implementation: "sluice", packageName: "@sluice/node", packages: 5, bytes: 1.5 * 2 ** 20 }],
-    idle: [
-      {
-        implementation: "sluice",
-        transport: "unix",
-        connections: 10_000,
-        emptyPssBytes: 20 * 2 ** 20,
-        pssBytes: 100 * 2 ** 20,
-        clientsPssBytes: 40 * 2 ** 20,
-        cpuMs: 0,
-        watchedMs: 5000,
-      },
-      {
-        implementation: "sluice",
-        transport: "shm",
-        connections: 1000,
-        emptyPssBytes: 20 * 2 ** 20,
-        pssBytes: 30 * 2 ** 20,
-        clientsPssBytes: 10 * 2 ** 20,
-        cpuMs: 0,
-        watchedMs: 5000,
-      },
-    ],
-    polling: (["shm", "shm-nopoll"] as const).map((transport) => ({
-      implementation: "sluice",
-      transport,
-      paced: [{ gapMs: 1, p50Us: 40, p99Us: 90, cpuPercent: 8 }],
-      idleCpuPercent: 0.1,
-      sameCpuP50Us: transport === "shm" ? 8 : 10,
-      timerP50Ms: 10.1,
-      timerMaxMs: 12.5,
-    })),
-  };
-}
+import { resultOf } from "./result.js";
 
 describe("results", () => {
-  const fast = resultOf(({ implementation, option }) =>
+  const quick = (rate: (scenario: Scenario) => number) =>
+    resultOf(quickScenarios(), (scenario) => [rate(scenario), rate(scenario)]);
+  const fast = quick(({ implementation, option }) =>
     implementation === "sluice"
       ? option === undefined
         ? 200_000
@@ -93,7 +37,7 @@ describe("results", () => {
     const all = bars(fast);
     expect(all).to.have.lengthOf.above(20);
     for (const { met, what } of all) expect(met, what).to.be.true;
-    const slow = resultOf(({ option }) => (option === undefined ? 1000 : 800));
+    const slow = quick(({ option }) => (option === undefined ? 1000 : 800));
     const ofSluice = ({ what }: { what: string }) =>
       !/idle|node:net|C\+\+|millisecond|one CPU|timer/.test(what);
     const judged = bars(slow).filter(ofSluice);

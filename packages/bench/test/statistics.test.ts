@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { chanceApart, median, percentile, summarise } from "@sluice/bench/statistics.js";
-import { sliceOf } from "./slice.js";
+import { sliceOf } from "./result.js";
 
 describe("statistics", () => {
   it("takes a percentile from the sample at or above it", () => {
