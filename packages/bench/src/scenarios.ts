@@ -37,6 +37,8 @@ const SLUICE_TRANSPORTS = [
   "mmap",
   "shm-nopoll",
   "shm",
+  "udp-secret",
+  "udp",
   "tls",
   "tcp",
   "unix",
@@ -117,6 +119,7 @@ export function quickScenarios(): Scenario[] {
       ...cross(implementation, transport, "unary", [MIB], [1, 16]),
       ...streams(implementation, transport, [64]),
     ]),
+    ...cross("sluice", "udp", "unary", [MIB], [16]),
     ...cross("node:net", "unix", "echo", [64 * KIB], [64]),
   ];
 }

@@ -20,6 +20,8 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
       unix: "own process",
       tcp: "own process",
       tls: "own process",
+      udp: "own process",
+      "udp-secret": "own process",
       shm: "own process",
       "shm-nopoll": "own process",
       "shm-sync": "own process",

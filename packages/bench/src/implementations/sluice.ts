@@ -9,6 +9,7 @@ import {
   type Channel,
   type Connection,
   type Server,
+  type TransportOptions,
 } from "@sluice/node";
 import { echoClient } from "../echo-client.js";
 import { BenchDefinition } from "../gen/echo.js";
@@ -60,8 +61,9 @@ export const sluice: Implementation = {
 };
 
 /** Of both ends, where they differ from the defaults. */
-function options(transport: string): { readonly poll?: { readonly us: number } } {
-  return transport === "shm-nopoll" ? { poll: { us: 0 } } : {};
+function options(transport: string): TransportOptions {
+  if (transport === "shm-nopoll") return { poll: { us: 0 } };
+  return transport === "udp-secret" ? { secret: "5e".repeat(32) } : {};
 }
 
 function listenAddress(transport: string, directory: string): string {
@@ -75,6 +77,9 @@ function listenAddress(transport: string, directory: string): string {
       return `unix:${join(directory, "sluice.sock")}`;
     case "tcp":
       return "tcp://127.0.0.1:0";
+    case "udp":
+    case "udp-secret":
+      return "udp://127.0.0.1:0";
     case "shm":
     case "shm-nopoll":
     case "shm-sync":
