@@ -25,7 +25,7 @@ export class Deadlines<T extends Due> {
       due.queueIndex = this.#heap.length;
       this.#heap.push(due);
       this.#times.push(due.deadline);
-    }
+    } else if (this.#times[due.queueIndex]! <= due.deadline) return;
     this.#up(due, due.queueIndex, due.deadline);
   }
 

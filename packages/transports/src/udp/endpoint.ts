@@ -27,9 +27,13 @@ interface Timed extends Due {
   onDeadline(now: number): void;
 }
 
+/** So often, and no more: two ends that are over would otherwise answer each other's answers. */
+const PARTING_ANSWERS = 4;
+
 /** Answers a peer that does not know yet that its connection is over. */
 class Parting implements Timed {
   queueIndex = -1;
+  answers = PARTING_ANSWERS;
 
   constructor(
     readonly connection: UdpConnection,
@@ -144,7 +148,7 @@ export abstract class Endpoint implements Link, DatagramHandler {
     now: number,
   ): boolean {
     const parting = this.#partings.get(connection);
-    if (parting !== undefined) this.post(connection.route, parting.packet);
+    if (parting !== undefined && parting.answers-- > 0) this.post(connection.route, parting.packet);
     return connection.receive(memory, start, end, now);
   }
 

@@ -57,6 +57,7 @@ export class RangeSet {
   }
 
   remove(start: number, end: number): void {
+    if (start >= end) return;
     const starts = this.#starts;
     const ends = this.#ends;
     for (let index = this.#find(start); index < ends.length && starts[index]! < end;) {

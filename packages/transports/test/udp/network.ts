@@ -29,7 +29,7 @@ export interface Path {
   downTo: number;
 }
 
-export const PERFECT: Path = {
+export const PERFECT: Readonly<Path> = Object.freeze({
   delayMs: 0,
   jitterMs: 0,
   loss: 0,
@@ -38,7 +38,7 @@ export const PERFECT: Path = {
   queueBytes: Infinity,
   downFrom: Infinity,
   downTo: Infinity,
-};
+});
 
 interface Event {
   readonly at: number;
@@ -107,7 +107,7 @@ export class SimulatedNetwork implements Loop {
 
   /** Lets everything happen up to `time`, or until `done`. */
   async run(time: number, done: () => boolean = () => false): Promise<void> {
-    for (let count = 1; !done(); count++) {
+    while (!done()) {
       const next = this.#events[0];
       if (next === undefined || next.at > time) {
         this.#now = Math.max(this.#now, time);
@@ -117,7 +117,7 @@ export class SimulatedNetwork implements Loop {
       this.#now = Math.max(this.#now, next.at);
       next.run?.();
       // For what connections leave to microtasks.
-      if (count % 8 === 0) await Promise.resolve();
+      await Promise.resolve();
     }
     await Promise.resolve();
   }

@@ -16,9 +16,11 @@ export class World {
   readonly accepted: Endpoint[] = [];
   readonly #secret: Uint8Array | undefined;
   #clients = 0;
+  /** Ends the listener, and not the connections. */
+  stopListening!: () => void;
 
   /** `path` is that of the server's packets. */
-  constructor(random: Random, path: Path = PERFECT, secret?: Uint8Array) {
+  constructor(random: Random, path: Path = { ...PERFECT }, secret?: Uint8Array) {
     this.network = new SimulatedNetwork(random);
     this.#secret = secret;
     this.socket = this.network.socket("192.0.2.1", 5000, path);
@@ -28,23 +30,27 @@ export class World {
   /** A server as after a new start of its process. */
   start(socket: SimulatedSocket, secret = this.#secret): ServerEndpoint {
     const server = new ServerEndpoint(this.network, socket, () => {});
-    server.listen({
+    const listening = server.listen({
       address: "udp://192.0.2.1:5000",
       secret,
       accept: (connection) => void this.accepted.push(new Endpoint(connection)),
       parameters: () => PARAMETERS,
     });
+    this.stopListening = () => listening.close();
     return server;
   }
 
-  /** A client whose packets take `path`. */
-  client(path: Path = PERFECT, secret = this.#secret): { endpoint: ClientEndpoint; socket: SimulatedSocket } {
+  /** A client whose packets take `path`; with no secret if that is null. */
+  client(
+    path: Path = { ...PERFECT },
+    secret: Uint8Array | null | undefined = this.#secret,
+  ): { endpoint: ClientEndpoint; socket: SimulatedSocket } {
     const socket = this.network.socket("198.51.100.7", 40_000 + this.#clients++, path, this.socket);
     const endpoint = new ClientEndpoint(this.network, socket, {
       address: "udp://192.0.2.1:5000",
       remoteAddress: "192.0.2.1",
       remotePort: 5000,
-      secret,
+      secret: secret ?? undefined,
       parameters: PARAMETERS,
       loopback: false,
     });

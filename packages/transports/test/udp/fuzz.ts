@@ -1,0 +1,81 @@
+import { RpcError } from "@sluice/core";
+import { makeFrame, Random, type Endpoint } from "@sluice/transport-contract";
+import { PERFECT, type SimulatedSocket } from "./network.js";
+import { World } from "./world.js";
+
+/** Packets of a good connection that are remembered, to be sent again and changed. */
+const REMEMBERED = 400;
+/** Bad packets between two frames of the good connection. */
+const STEP = 25;
+
+/**
+ * Has both ends of a connection receive `count` packets that nobody sent them so: random, damaged, cut off, put together from others, sent again,
+ * sent back, or from elsewhere. Throws if an end does anything but ignore them, end with words, or serve the next client. With a secret they are
+ * all ignored.
+ */
+export async function fuzz(count: number, seed: number, secret?: Uint8Array): Promise<{ ended: number }> {
+  const random = new Random(seed);
+  const world = new World(random, { ...PERFECT }, secret);
+  const { network } = world;
+  const stranger = network.socket("203.0.113.9", 1234, { ...PERFECT });
+  const remembered: Uint8Array[] = [];
+  network.onPacket = (_, packet) => {
+    if (remembered.length < REMEMBERED) remembered.push(packet.slice());
+    else remembered[random.below(REMEMBERED)] = packet.slice();
+  };
+  let ended = 0;
+  let pair: { near: Endpoint; far: Endpoint; socket: SimulatedSocket } | undefined;
+  for (let done = 0; done < count; done += STEP) {
+    if (pair === undefined || pair.near.closeCount + pair.far.closeCount > 0) {
+      if (pair !== undefined) {
+        ended++;
+        for (const end of [pair.near, pair.far]) {
+          end.destroy();
+          if (!((await world.until(end.closed)) instanceof RpcError)) throw new Error("an end without words");
+        }
+      }
+      pair = await world.connect({ ...PERFECT });
+    }
+    const { near, far, socket } = pair;
+    near.send(makeFrame(near.frameCount, 12 + random.below(3000)));
+    far.send(makeFrame(far.frameCount, 12 + random.below(3000)));
+    for (let index = 0; index < STEP; index++) {
+      const packet = badPacket(random, remembered);
+      const from = [world.socket, socket, stranger][random.below(3)]!;
+      if (random.below(2) === 0) world.socket.receive(packet, from.route);
+      else socket.receive(packet, from.route);
+    }
+    await network.run(network.now + random.below(30));
+  }
+  if (secret !== undefined) {
+    if (ended > 0) throw new Error(`${ended} connections with a secret were ended by strangers`);
+    const { near, far } = pair!;
+    const before = far.frameCount;
+    near.send(makeFrame(0, 100));
+    await world.until(far.received(before + 1));
+    for (const { violations } of [near, far]) if (violations.length > 0) throw new Error(violations[0]);
+  }
+  return { ended };
+}
+
+function badPacket(random: Random, remembered: readonly Uint8Array[]): Uint8Array {
+  const pick = (): Uint8Array => remembered[random.below(remembered.length)]!;
+  const packet = pick().slice();
+  const kind = random.below(8);
+  if (kind === 0) return Uint8Array.from({ length: random.below(1300) }, () => random.below(256));
+  if (kind === 1) return packet;
+  if (kind === 2) return packet.slice(0, random.below(packet.length));
+  if (kind === 3) {
+    const other = pick();
+    const at = random.below(Math.min(packet.length, other.length));
+    return Uint8Array.from([...packet.subarray(0, at), ...other.subarray(at)]);
+  }
+  if (kind === 4) packet[0] = random.below(8);
+  // A later number, so that it is looked into.
+  if (kind >= 6 && packet[0] === 6 && packet.length > 15) packet[10]! += 1 + random.below(3);
+  for (let changes = random.below(4); changes >= 0; changes--) {
+    const at = kind === 7 ? 15 + random.below(Math.max(packet.length - 15, 1)) : random.below(packet.length);
+    if (at < packet.length) packet[at] = random.below(256);
+  }
+  return packet;
+}
