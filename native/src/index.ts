@@ -179,13 +179,13 @@ export interface DatagramChannel {
 export type SegmentKind = "memfd" | "posix" | "sysv" | "file";
 
 /**
- * Memory that two processes share: a header of 4,096 bytes and two rings, each mapped twice in a row so that no record
- * ever wraps. docs/shared-memory.md has the layout.
+ * Memory that two processes share: a header of 4,096 bytes, two rings, each mapped twice in a row so that no record ever
+ * wraps, and four blocks for large frames for each end. docs/shared-memory.md has the layout.
  */
 export interface Segment {
   /**
-   * The mapping: 4,096 bytes, then the first ring's data twice, then the second ring's data twice. The peer can write to
-   * it at any time. Detached by `close`. It must never be transferred, nor handed to users.
+   * The mapping: 4,096 bytes, the first ring's data twice, the second ring's data twice, the first end's blocks, the second
+   * end's. The peer can write to it at any time. Detached by `close`. It must never be transferred, nor handed to users.
    */
   readonly buffer: ArrayBuffer;
   /**
@@ -197,7 +197,14 @@ export interface Segment {
   readonly handle: number;
   /** Close the descriptor once the peer has a copy; the mapping remains. Idempotent. */
   closeHandle(): void;
-  /** Remove the mapping. Throws while a `RingChannel` uses it. Idempotent. */
+  /**
+   * `buffer[start..start + length)` as an ArrayBuffer of its own, to be handed to users until `recall`. The memory stays
+   * mapped as long as anything refers to it, also where a user has moved it.
+   */
+  lend(start: number, length: number): ArrayBuffer;
+  /** Detach what `lend` returned. */
+  recall(buffer: ArrayBuffer): void;
+  /** Remove the mapping; `recall` first. Throws while a `RingChannel` uses it. Idempotent. */
   close(): void;
 }
 
@@ -450,10 +457,15 @@ export interface Native {
 
   /**
    * Makes a segment with two rings of `capacity` bytes each (a power of two from 4,096 to 2^30): for `file`, `from` is the
-   * directory to make it in. Or opens, when `from` is a number, the one that a peer's `handle` stands for; a descriptor is
+   * directory to make it in. `block`, the bytes of each block, is a multiple of 4,096 (0 for none); only a memfd has any. Or opens, when `from` is a number, the one that a peer's `handle` stands for; a descriptor is
    * not taken over. Throws a `SystemError`, or a `TypeError` when what was opened is not such a segment.
    */
-  readonly Segment: new (kind: SegmentKind, capacity: number, from?: string | number) => Segment;
+  readonly Segment: new (
+    kind: SegmentKind,
+    capacity: number,
+    block: number,
+    from?: string | number,
+  ) => Segment;
 
   /**
    * Takes ownership of `fd`, the Unix socket whose bytes are the doorbell and whose hang-up tells of the peer's end.

@@ -28,6 +28,19 @@ os::SegmentKind ToKind(Napi::Value value) {
   throw os::ArgumentError("the kind of segment must be memfd, posix, sysv or file");
 }
 
+// Memory as an ArrayBuffer. `drop` is called with `hint` once nothing refers to it any more; not if this throws.
+napi_value Show(Napi::Env env, uint8_t* data, size_t size, napi_finalize drop, void* hint) {
+  napi_value value;
+  const napi_status status = napi_create_external_arraybuffer(env, data, size, drop, hint, &value);
+  if (status == napi_no_external_buffers_allowed) {
+    throw os::ArgumentError(
+        "shared memory cannot be shown to JavaScript here (as in Electron, which refuses external buffers): use unix: or "
+        "tcp:");
+  }
+  if (status != napi_ok) throw Napi::Error::New(env);
+  return value;
+}
+
 }  // namespace
 
 Napi::Function Segment::Define(Napi::Env env) {
@@ -36,6 +49,8 @@ Napi::Function Segment::Define(Napi::Env env) {
                          InstanceAccessor<&Segment::Handle>("handle"),
                          InstanceMethod<&Segment::CloseHandle>("closeHandle"),
                          InstanceMethod<&Segment::Close>("close"),
+                         InstanceMethod<&Segment::Lend>("lend"),
+                         InstanceMethod<&Segment::Recall>("recall"),
                      });
 }
 
@@ -54,13 +69,15 @@ Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(inf
     const os::SegmentKind kind = ToKind(info[0]);
     std::optional<os::Segment>& segment = mapping_->segment;
     capacity_ = static_cast<uint32_t>(ToInteger(info[1], "capacity", 4096, 1 << 30));
-    if (info[2].IsNumber()) {
-      segment.emplace(os::Segment::Open(kind, capacity_, info[2].As<Napi::Number>().Int32Value()));
+    const auto block_bytes = static_cast<uint32_t>(ToInteger(info[2], "block", 0, int{os::kMaxBlockBytes}));
+    if (info[3].IsNumber()) {
+      segment.emplace(os::Segment::Open(kind, capacity_, block_bytes, info[3].As<Napi::Number>().Int32Value()));
     } else if (kind == os::SegmentKind::kFile) {
-      if (!info[2].IsString()) throw os::ArgumentError("a segment in a file needs a directory to make the file in");
-      segment.emplace(os::Segment::Create(kind, capacity_, info[2].As<Napi::String>().Utf8Value().c_str()));
+      if (!info[3].IsString()) throw os::ArgumentError("a segment in a file needs a directory to make the file in");
+      const std::string directory = info[3].As<Napi::String>();
+      segment.emplace(os::Segment::Create(kind, capacity_, block_bytes, directory.c_str()));
     } else {
-      segment.emplace(os::Segment::Create(kind, capacity_, nullptr));
+      segment.emplace(os::Segment::Create(kind, capacity_, block_bytes));
     }
 
     Napi::Int32Array fault = Napi::Int32Array::New(env, 1);
@@ -72,20 +89,15 @@ Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(inf
 
     // The view keeps the mapping: whoever holds it may still look.
     auto* const keep = new std::shared_ptr<Mapping>(mapping_);
+    const auto drop = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Mapping>*>(hint); };
     napi_value value;
-    const napi_status status = napi_create_external_arraybuffer(
-        env, segment->data(), segment->size(),
-        [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Mapping>*>(hint); }, keep, &value);
-    if (status != napi_ok) {
+    try {
+      value = Show(env, segment->data(), segment->size(), drop, keep);
+    } catch (...) {
       delete keep;
       mapping_->guard.reset();
       segment.reset();
-      if (status == napi_no_external_buffers_allowed) {
-        throw os::ArgumentError(
-            "shared memory cannot be shown to JavaScript here (as in Electron, which refuses external buffers): use "
-            "unix: or tcp:");
-      }
-      throw Napi::Error::New(env);
+      throw;
     }
     const Napi::ArrayBuffer buffer(env, value);
     buffer_ = Napi::Reference<Napi::ArrayBuffer>::New(buffer, 0);
@@ -108,8 +120,48 @@ void Segment::Close(const Napi::CallbackInfo& info) {
   if (!mapping_->segment) return;
   if (mapping_->channels > 0) throw Napi::Error::New(info.Env(), "close the segment's ring channels first");
   buffer_.Value().Detach();
-  mapping_->guard.reset();
-  mapping_->segment.reset();
+  if (mapping_->loans.empty()) {
+    mapping_->guard.reset();
+    mapping_->segment.reset();
+  }
+  mapping_ = std::make_shared<Mapping>();
+}
+
+Napi::Value Segment::Lend(const Napi::CallbackInfo& info) {
+  return FromJavaScript(info.Env(), [&]() -> Napi::Value {
+    const std::optional<os::Segment>& segment = mapping_->segment;
+    if (!segment) throw os::ArgumentError("the segment is closed");
+    const auto size = static_cast<int64_t>(segment->size());
+    const int64_t start = ToInteger(info[0], "start", int64_t{0}, size);
+    const int64_t length = ToInteger(info[1], "length", int64_t{1}, size - start);
+    uint8_t* const data = segment->data() + start;
+    auto loan = std::make_unique<Loan>(Loan{mapping_, data});
+    if (!mapping_->loans.emplace(data, loan.get()).second) throw os::ArgumentError("the range is lent already");
+    const auto drop = [](napi_env, void*, void* hint) {
+      const std::unique_ptr<Loan> ended(static_cast<Loan*>(hint));
+      const auto found = ended->mapping->loans.find(ended->data);
+      if (found != ended->mapping->loans.end() && found->second == ended.get()) ended->mapping->loans.erase(found);
+    };
+    try {
+      const Napi::ArrayBuffer buffer(info.Env(), Show(info.Env(), data, static_cast<size_t>(length), drop, loan.get()));
+      loan.release();
+      return buffer;
+    } catch (...) {
+      mapping_->loans.erase(data);
+      throw;
+    }
+  });
+}
+
+void Segment::Recall(const Napi::CallbackInfo& info) {
+  FromJavaScript(info.Env(), [&] {
+    if (!info[0].IsArrayBuffer()) throw os::ArgumentError("what is recalled must be an ArrayBuffer");
+    Napi::ArrayBuffer buffer = info[0].As<Napi::ArrayBuffer>();
+    // Moved by whoever held it: its memory is dropped with what it became.
+    if (buffer.IsDetached()) return;
+    if (mapping_->loans.erase(buffer.Data()) == 0) throw os::ArgumentError("this was not lent by the segment");
+    buffer.Detach();
+  });
 }
 
 }  // namespace sluice

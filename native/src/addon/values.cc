@@ -56,12 +56,16 @@ os::Address ToAddress(Napi::Value value) {
 int ToDescriptor(Napi::Value value, const char* what) { return ToInteger(value, what, 0, INT32_MAX); }
 
 int ToInteger(Napi::Value value, const char* what, int minimum, int maximum) {
+  return static_cast<int>(ToInteger(value, what, int64_t{minimum}, int64_t{maximum}));
+}
+
+int64_t ToInteger(Napi::Value value, const char* what, int64_t minimum, int64_t maximum) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
-  if (!(number >= minimum && number <= maximum) || std::trunc(number) != number) {
+  if (!(number >= static_cast<double>(minimum) && number <= static_cast<double>(maximum)) || std::trunc(number) != number) {
     throw os::ArgumentError(std::string(what) + " must be an integer in " + std::to_string(minimum) + ".." +
                             std::to_string(maximum));
   }
-  return static_cast<int>(number);
+  return static_cast<int64_t>(number);
 }
 
 Napi::Object ToHandler(Napi::Value value, std::initializer_list<const char*> methods) {

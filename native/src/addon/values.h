@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <cstdint>
 #include <exception>
 
 #include "../os/address.h"
@@ -23,6 +24,7 @@ os::Address ToAddress(Napi::Value value);
 int ToDescriptor(Napi::Value value, const char* what);
 // An integer in minimum..maximum.
 int ToInteger(Napi::Value value, const char* what, int minimum, int maximum);
+int64_t ToInteger(Napi::Value value, const char* what, int64_t minimum, int64_t maximum);
 // An object that has `methods`.
 Napi::Object ToHandler(Napi::Value value, std::initializer_list<const char*> methods);
 

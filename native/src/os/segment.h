@@ -1,5 +1,5 @@
-// Memory shared by the two ends of one connection: a header and two rings, each ring mapped twice in a row, so that no
-// record in it ever wraps. docs/shared-memory.md has the layout and the protocol.
+// Memory shared by the two ends of one connection: a header, two rings, each mapped twice in a row, so that no record in it
+// ever wraps, and blocks for large frames. docs/shared-memory.md has the layout and the protocol.
 #pragma once
 
 #include <fcntl.h>
@@ -33,7 +33,8 @@ enum Sleeping : uint32_t { kAwake = 0, kAsleepOnSocket = 1, kAsleepOnSemaphore =
 // The start of every segment. All of it can be written by the peer at any time.
 struct SegmentHeader {
   static constexpr uint32_t kMagic = 0x52474c53;  // "SLGR" in memory
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;
+  static constexpr int kBlocks = 4;
 
   // Ring 0 carries from the server to the client, ring 1 the other way.
   struct alignas(512) Ring {
@@ -49,21 +50,33 @@ struct SegmentHeader {
     alignas(kSharedWordSpacing) SharedWord semaphore;  // see semaphore.h
   };
 
+  // Of each endpoint's outbound blocks: 1 while one holds a frame. Set by its writer, and taken down by its reader.
+  struct alignas(256) Blocks {
+    struct alignas(64) State {
+      SharedWord used;
+    } states[kBlocks];
+  };
+
   uint32_t magic;
   uint32_t version;
-  uint32_t capacity;  // bytes of one ring
+  uint32_t capacity;     // bytes of one ring
+  uint32_t block_bytes;  // bytes of one block; 0 without blocks
   Ring rings[2];
   Endpoint endpoints[2];
+  Blocks blocks[2];
 };
 static_assert(offsetof(SegmentHeader, rings) == 512 && sizeof(SegmentHeader::Ring) == 1024);
 static_assert(offsetof(SegmentHeader::Ring, head) == 0 && offsetof(SegmentHeader::Ring, tail) == 128);
 static_assert(offsetof(SegmentHeader, endpoints) == 2560 && sizeof(SegmentHeader::Endpoint) == 512);
 static_assert(offsetof(SegmentHeader::Endpoint, sleeping) == 0 && offsetof(SegmentHeader::Endpoint, waiting) == 128);
 static_assert(offsetof(SegmentHeader::Endpoint, semaphore) == 256);
+static_assert(offsetof(SegmentHeader, blocks) == 3584 && sizeof(SegmentHeader::Blocks) == 256);
+static_assert(sizeof(SegmentHeader) == 4096);
 
 inline constexpr size_t kSegmentHeaderBytes = 4096;
 inline constexpr uint32_t kMinRingCapacity = 4096;
 inline constexpr uint32_t kMaxRingCapacity = 1u << 30;
+inline constexpr uint32_t kMaxBlockBytes = 1u << 28;
 
 enum class SegmentKind : uint32_t {
   kMemfd = 1,  // memfd_create(2), sealed so that it cannot shrink under its mapping; pages are taken when first touched
@@ -79,10 +92,12 @@ enum class SegmentKind : uint32_t {
 // SIGBUS: see fault_guard.h.
 class Segment {
  public:
-  // `capacity`, of each ring, is a power of two in 4 KiB..1 GiB. `directory`, of kFile alone, is where its file is made.
-  static Segment Create(SegmentKind kind, uint32_t capacity, const char* directory = nullptr) {
-    CheckCapacity(capacity);
-    Segment segment(capacity);
+  // `capacity`, of each ring, is a power of two in 4 KiB..1 GiB. `block_bytes`, of each of the four blocks that each end
+  // writes, is a multiple of the page size up to 256 MiB, 0 for no blocks. Only a memfd can have any: its pages cost nothing
+  // until they are touched, and cannot be taken away. `directory`, of kFile alone, is where its file is made.
+  static Segment Create(SegmentKind kind, uint32_t capacity, uint32_t block_bytes = 0, const char* directory = nullptr) {
+    CheckSizes(kind, capacity, block_bytes);
+    Segment segment(capacity, block_bytes);
     switch (kind) {
       case SegmentKind::kMemfd: segment.CreateMemfd(); break;
       case SegmentKind::kPosix: segment.CreatePosix(); break;
@@ -95,15 +110,16 @@ class Segment {
     header.magic = SegmentHeader::kMagic;
     header.version = SegmentHeader::kVersion;
     header.capacity = capacity;
+    header.block_bytes = block_bytes;
     return segment;
   }
 
   // Maps what the peer has created. `handle` is a descriptor received from it, which stays the caller's, or the id of
   // its System V segment. Nothing that the peer says is believed: what it has sent is checked before it is mapped or,
   // for System V, before it is written to. Throws ArgumentError when it is not such a segment.
-  static Segment Open(SegmentKind kind, uint32_t capacity, int handle) {
-    CheckCapacity(capacity);
-    Segment segment(capacity);
+  static Segment Open(SegmentKind kind, uint32_t capacity, uint32_t block_bytes, int handle) {
+    CheckSizes(kind, capacity, block_bytes);
+    Segment segment(capacity, block_bytes);
     switch (kind) {
       case SegmentKind::kMemfd:
         CheckSeals(handle);
@@ -119,12 +135,14 @@ class Segment {
 
   Segment(Segment&& other) noexcept
       : capacity_(other.capacity_),
+        block_bytes_(other.block_bytes_),
         data_(std::exchange(other.data_, nullptr)),
         fd_(std::move(other.fd_)),
         id_(std::exchange(other.id_, -1)) {}
   Segment& operator=(Segment&& other) noexcept {
     Segment old(std::move(*this));
     capacity_ = other.capacity_;
+    block_bytes_ = other.block_bytes_;
     data_ = std::exchange(other.data_, nullptr);
     fd_ = std::move(other.fd_);
     id_ = std::exchange(other.id_, -1);
@@ -134,10 +152,11 @@ class Segment {
     if (data_ != nullptr) munmap(data_, size());
   }
 
-  // The header, ring 0, ring 0 again, ring 1, ring 1 again. Valid as long as the Segment.
+  // The header, ring 0, ring 0 again, ring 1, ring 1 again, the blocks that endpoint 0 writes, those that endpoint 1 does.
+  // Valid as long as the Segment.
   uint8_t* data() const { return data_; }
   // Bytes mapped at data().
-  size_t size() const { return kSegmentHeaderBytes + 4 * size_t{capacity_}; }
+  size_t size() const { return kSegmentHeaderBytes + 4 * size_t{capacity_} + blocks_bytes(); }
   uint32_t capacity() const { return capacity_; }
   SegmentHeader& header() const { return *reinterpret_cast<SegmentHeader*>(data_); }
 
@@ -152,13 +171,13 @@ class Segment {
 
  private:
   // Reserves the addresses, so that the parts can be mapped side by side.
-  explicit Segment(uint32_t capacity) : capacity_(capacity) {
+  Segment(uint32_t capacity, uint32_t block_bytes) : capacity_(capacity), block_bytes_(block_bytes) {
     void* reserved = mmap(nullptr, size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (reserved == MAP_FAILED) throw MappingFailed();
     data_ = static_cast<uint8_t*>(reserved);
   }
 
-  static void CheckCapacity(uint32_t capacity) {
+  static void CheckSizes(SegmentKind kind, uint32_t capacity, uint32_t block_bytes) {
     if (sysconf(_SC_PAGESIZE) != long{kSegmentHeaderBytes}) {
       throw ArgumentError("shared memory needs memory pages of 4096 bytes, this system's have " +
                           std::to_string(sysconf(_SC_PAGESIZE)) + ": use a socket");
@@ -166,6 +185,11 @@ class Segment {
     if (capacity < kMinRingCapacity || capacity > kMaxRingCapacity || (capacity & (capacity - 1)) != 0) {
       throw ArgumentError("a ring's capacity is a power of two from 4096 to 1073741824 bytes, not " +
                           std::to_string(capacity));
+    }
+    if (block_bytes == 0) return;
+    if (kind != SegmentKind::kMemfd) throw ArgumentError("only a memfd has blocks");
+    if (block_bytes > kMaxBlockBytes || block_bytes % kSegmentHeaderBytes != 0) {
+      throw ArgumentError("a block has a multiple of 4096 bytes up to 268435456, not " + std::to_string(block_bytes));
     }
   }
 
@@ -190,7 +214,8 @@ class Segment {
     return name;
   }
 
-  size_t file_bytes() const { return kSegmentHeaderBytes + 2 * size_t{capacity_}; }
+  size_t file_bytes() const { return kSegmentHeaderBytes + 2 * size_t{capacity_} + blocks_bytes(); }
+  size_t blocks_bytes() const { return 2 * SegmentHeader::kBlocks * size_t{block_bytes_}; }
 
   SystemError MappingFailed() const {
     return SystemError(errno, "mmap", std::to_string(size()) + " bytes of addresses: choose a smaller ring capacity, or " +
@@ -290,7 +315,7 @@ class Segment {
   }
 
   struct Identity {
-    uint32_t magic, version, capacity;
+    uint32_t magic, version, capacity, block_bytes;
   };
 
   void CheckSize(size_t bytes) const {
@@ -307,6 +332,10 @@ class Segment {
     if (identity.capacity != capacity_) {
       throw NotASegment("capacity " + std::to_string(identity.capacity) + " instead of " + std::to_string(capacity_));
     }
+    if (identity.block_bytes != block_bytes_) {
+      throw NotASegment("blocks of " + std::to_string(identity.block_bytes) + " bytes instead of " +
+                        std::to_string(block_bytes_));
+    }
   }
 
   void Map(int fd) {
@@ -316,6 +345,7 @@ class Segment {
     MapPart(fd, kSegmentHeaderBytes + capacity, kSegmentHeaderBytes, capacity);
     MapPart(fd, kSegmentHeaderBytes + 2 * capacity, ring1, capacity);
     MapPart(fd, kSegmentHeaderBytes + 3 * capacity, ring1, capacity);
+    if (block_bytes_ > 0) MapPart(fd, kSegmentHeaderBytes + 4 * capacity, ring1 + capacity, blocks_bytes());
   }
 
   void MapPart(int fd, size_t at, size_t offset, size_t bytes) {
@@ -350,6 +380,7 @@ class Segment {
   static constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
   uint32_t capacity_;
+  uint32_t block_bytes_;
   uint8_t* data_ = nullptr;
   UniqueFd fd_;
   int id_ = -1;

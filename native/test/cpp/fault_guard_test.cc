@@ -35,8 +35,8 @@ class MissingPage {
 TEST("A truncated segment is marked, and the process goes on") {
   const TemporaryDirectory directory;
   for (const SegmentKind kind : {SegmentKind::kPosix, SegmentKind::kFile}) {
-    const Segment made = Segment::Create(kind, 8192, (directory / "").c_str());
-    const Segment opened = Segment::Open(kind, 8192, made.handle());
+    const Segment made = Segment::Create(kind, 8192, 0, (directory / "").c_str());
+    const Segment opened = Segment::Open(kind, 8192, 0, made.handle());
     std::atomic<uint32_t> hit = 0;
     std::atomic<uint32_t> other_hit = 0;
     const FaultGuard guard(opened.data(), opened.size(), hit);

@@ -289,7 +289,7 @@ TEST("What a peer has sent comes before its end") {
 PROGRAM("ring peer") {
   const int socket = std::stoi(arguments.at(0).substr(0, arguments[0].find(',')));
   const int memory = std::stoi(arguments.at(0).substr(arguments[0].find(',') + 1));
-  const Segment segment = Segment::Open(SegmentKind::kMemfd, 4096, memory);
+  const Segment segment = Segment::Open(SegmentKind::kMemfd, 4096, 0, memory);
   RingEndpoint endpoint(segment, RingEndpoint::kClient, socket);
   MustWake(endpoint, kAsleepOnSemaphore);
   if (!Send(endpoint, Taken(endpoint))) return 1;
@@ -421,7 +421,7 @@ TEST("Random writes all over the segment harm nobody but their connection") {
   while (corruptions < 20'000) {
     const Segment segment = Segment::Create(SegmentKind::kMemfd, 4096);
     // Mapped once more, so that the sanitizer takes the hostile thread for the other process that it plays.
-    const Segment mapped = Segment::Open(SegmentKind::kMemfd, 4096, segment.handle());
+    const Segment mapped = Segment::Open(SegmentKind::kMemfd, 4096, 0, segment.handle());
     const auto [near, far] = SocketPair();
     RingEndpoint endpoint(mapped, RingEndpoint::kServer, near.get());
     try {

@@ -31,8 +31,8 @@ static size_t SystemVSegments() {
 static UniqueFd Lookalike(uint32_t capacity, int seals, bool sealable = true) {
   UniqueFd fd(Check(memfd_create("test", MFD_CLOEXEC | (sealable ? MFD_ALLOW_SEALING : 0)), "memfd_create"));
   Check(ftruncate(fd.get(), 4096 + 2 * capacity), "ftruncate");
-  const uint32_t identity[] = {SegmentHeader::kMagic, SegmentHeader::kVersion, capacity};
-  CHECK_EQUAL(pwrite(fd.get(), identity, sizeof identity, 0), 12);
+  const uint32_t identity[] = {SegmentHeader::kMagic, SegmentHeader::kVersion, capacity, 0};
+  CHECK_EQUAL(pwrite(fd.get(), identity, sizeof identity, 0), 16);
   if (seals != 0) Check(fcntl(fd.get(), F_ADD_SEALS, seals), "fcntl");
   return fd;
 }
@@ -40,7 +40,7 @@ static UniqueFd Lookalike(uint32_t capacity, int seals, bool sealable = true) {
 static constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 static std::string Refusal(SegmentKind kind, uint32_t capacity, int handle) {
-  return THROWN(ArgumentError, Segment::Open(kind, capacity, handle)).what();
+  return THROWN(ArgumentError, Segment::Open(kind, capacity, 0, handle)).what();
 }
 
 #define CHECK_CONTAINS(text, part) CHECK(std::string(text).find(part) != std::string::npos)
@@ -49,8 +49,8 @@ TEST("A segment of each kind: both ends see the same bytes, and each ring twice"
   const TemporaryDirectory directory;
   for (const SegmentKind kind : kKinds) {
     for (const uint32_t capacity : {4096u, 65536u, 1u << 20}) {
-      const Segment made = Segment::Create(kind, capacity, (directory / "").c_str());
-      const Segment opened = Segment::Open(kind, capacity, made.handle());
+      const Segment made = Segment::Create(kind, capacity, 0, (directory / "").c_str());
+      const Segment opened = Segment::Open(kind, capacity, 0, made.handle());
       CHECK_EQUAL(made.size(), 4096 + 4 * size_t{capacity});
       CHECK_EQUAL(opened.size(), made.size());
       CHECK_EQUAL(opened.capacity(), capacity);
@@ -79,16 +79,49 @@ TEST("A segment of each kind: both ends see the same bytes, and each ring twice"
   }
 }
 
+TEST("Blocks: both ends see the same bytes, apart from the rings, and pages not touched are not there") {
+  const Segment made = Segment::Create(SegmentKind::kMemfd, 4096, 8192);
+  const Segment opened = Segment::Open(SegmentKind::kMemfd, 4096, 8192, made.handle());
+  const size_t blocks = 4096 + 4 * 4096;
+  CHECK_EQUAL(made.size(), blocks + 8 * 8192);
+  CHECK_EQUAL(opened.size(), made.size());
+  struct stat status;
+  Check(fstat(made.handle(), &status), "fstat");
+  CHECK_EQUAL(status.st_size, 4096 + 2 * 4096 + 8 * 8192);
+  CHECK(status.st_blocks <= 4096 / 512);
+  for (size_t at = 0; at < 8 * 8192; at += 4096) made.data()[blocks + at] = static_cast<uint8_t>(1 + at / 4096);
+  for (size_t at = 0; at < 8 * 8192; at += 4096) CHECK_EQUAL(opened.data()[blocks + at], 1 + at / 4096);
+  for (size_t at = 4096; at < blocks; at += 4096) CHECK_EQUAL(opened.data()[at], 0);
+  CHECK_EQUAL(opened.header().block_bytes, 8192u);
+}
+
+TEST("Only a memfd has blocks, of whole pages, and of the size that was agreed") {
+  for (const SegmentKind kind : {SegmentKind::kPosix, SegmentKind::kSysV, SegmentKind::kFile}) {
+    CHECK_CONTAINS(THROWN(ArgumentError, Segment::Create(kind, 4096, 4096)).what(), "only a memfd");
+    CHECK_CONTAINS(THROWN(ArgumentError, Segment::Open(kind, 4096, 4096, 0)).what(), "only a memfd");
+  }
+  for (const uint32_t block : {1u, 4095u, (1u << 28) + 4096}) {
+    CHECK_CONTAINS(THROWN(ArgumentError, Segment::Create(SegmentKind::kMemfd, 4096, block)).what(), "a block has");
+  }
+  const Segment made = Segment::Create(SegmentKind::kMemfd, 4096, 8192);
+  CHECK_CONTAINS(THROWN(ArgumentError, Segment::Open(SegmentKind::kMemfd, 4096, 4096, made.handle())).what(),
+                 "bytes instead of");
+  made.header().block_bytes = 4096;
+  CHECK_CONTAINS(THROWN(ArgumentError, Segment::Open(SegmentKind::kMemfd, 4096, 8192, made.handle())).what(),
+                 "blocks of 4096 bytes instead of 8192");
+}
+
 TEST("A new segment's header: identity, and zero words") {
   const TemporaryDirectory directory;
   for (const SegmentKind kind : kKinds) {
-    const Segment made = Segment::Create(kind, 8192, (directory / "").c_str());
-    const Segment opened = Segment::Open(kind, 8192, made.handle());
-    uint32_t words[3];
+    const Segment made = Segment::Create(kind, 8192, 0, (directory / "").c_str());
+    const Segment opened = Segment::Open(kind, 8192, 0, made.handle());
+    uint32_t words[4];
     memcpy(words, opened.data(), sizeof words);
     CHECK_EQUAL(words[0], 0x52474c53u);
-    CHECK_EQUAL(words[1], 1u);
+    CHECK_EQUAL(words[1], 2u);
     CHECK_EQUAL(words[2], 8192u);
+    CHECK_EQUAL(words[3], 0u);
     for (const SegmentHeader::Ring& ring : opened.header().rings) CHECK(ring.head == 0 && ring.tail == 0);
     for (const SegmentHeader::Endpoint& endpoint : opened.header().endpoints) {
       CHECK(endpoint.sleeping == 0 && endpoint.waiting == 0 && endpoint.semaphore == 0);
@@ -102,7 +135,7 @@ TEST("No kind leaves a name, a System V segment or a descriptor behind") {
   const size_t segments = SystemVSegments();
   const long descriptors = OpenDescriptors();
   for (const SegmentKind kind : kKinds) {
-    Segment made = Segment::Create(kind, 4096, path.c_str());
+    Segment made = Segment::Create(kind, 4096, 0, path.c_str());
     CHECK(std::filesystem::is_empty(path));
     if (kind == SegmentKind::kSysV) {
       CHECK_EQUAL(SystemVSegments(), segments + 1);
@@ -111,7 +144,7 @@ TEST("No kind leaves a name, a System V segment or a descriptor behind") {
       CHECK_EQUAL(fstat(made.handle(), &status), 0);
       CHECK_EQUAL(status.st_nlink, 0u);
     }
-    Segment opened = Segment::Open(kind, 4096, made.handle());
+    Segment opened = Segment::Open(kind, 4096, 0, made.handle());
     CHECK_EQUAL(opened.handle(), -1);
     made.CloseHandle();
     CHECK_EQUAL(made.handle(), -1);
@@ -127,7 +160,7 @@ TEST("No kind leaves a name, a System V segment or a descriptor behind") {
 TEST("A descriptor that a segment passes on is closed on exec, and private") {
   const TemporaryDirectory directory;
   for (const SegmentKind kind : {SegmentKind::kMemfd, SegmentKind::kPosix, SegmentKind::kFile}) {
-    const Segment made = Segment::Create(kind, 4096, (directory / "").c_str());
+    const Segment made = Segment::Create(kind, 4096, 0, (directory / "").c_str());
     CHECK(fcntl(made.handle(), F_GETFD) & FD_CLOEXEC);
     struct stat status;
     CHECK_EQUAL(fstat(made.handle(), &status), 0);
@@ -150,14 +183,14 @@ TEST("A memfd's size cannot be changed, nor its seals") {
 }
 
 TEST("Open refuses a memfd without all its seals") {
-  CHECK(Segment::Open(SegmentKind::kMemfd, 4096, Lookalike(4096, kSeals).get()).data() != nullptr);
+  CHECK(Segment::Open(SegmentKind::kMemfd, 4096, 0, Lookalike(4096, kSeals).get()).data() != nullptr);
   for (const int missing : {F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL}) {
     const UniqueFd fd = Lookalike(4096, kSeals & ~missing);
     CHECK_CONTAINS(Refusal(SegmentKind::kMemfd, 4096, fd.get()), "seals");
   }
   CHECK_CONTAINS(Refusal(SegmentKind::kMemfd, 4096, Lookalike(4096, 0, false).get()), "seals");
   const UniqueFd unwritable = Lookalike(4096, kSeals | F_SEAL_WRITE);
-  CHECK_EQUAL(THROWN(SystemError, Segment::Open(SegmentKind::kMemfd, 4096, unwritable.get())).number(), EPERM);
+  CHECK_EQUAL(THROWN(SystemError, Segment::Open(SegmentKind::kMemfd, 4096, 0, unwritable.get())).number(), EPERM);
 }
 
 TEST("Open refuses what is not a file") {
@@ -165,20 +198,20 @@ TEST("Open refuses what is not a file") {
   CHECK_CONTAINS(Refusal(SegmentKind::kMemfd, 4096, left.get()), "not a memfd");
   CHECK_CONTAINS(Refusal(SegmentKind::kPosix, 4096, left.get()), "not a regular file");
   CHECK_CONTAINS(Refusal(SegmentKind::kFile, 4096, left.get()), "not a regular file");
-  for (const SegmentKind kind : kKinds) CHECK(THROWN(SystemError, Segment::Open(kind, 4096, -1)).number() != 0);
+  for (const SegmentKind kind : kKinds) CHECK(THROWN(SystemError, Segment::Open(kind, 4096, 0, -1)).number() != 0);
 }
 
 TEST("Open refuses another size, and another identity") {
   const TemporaryDirectory directory;
   for (const SegmentKind kind : kKinds) {
-    const Segment made = Segment::Create(kind, 8192, (directory / "").c_str());
+    const Segment made = Segment::Create(kind, 8192, 0, (directory / "").c_str());
     CHECK_CONTAINS(Refusal(kind, 4096, made.handle()), "20480 bytes instead of 12288");
     CHECK_CONTAINS(Refusal(kind, 16384, made.handle()), "20480 bytes instead of 36864");
     SegmentHeader& header = made.header();
     header.capacity = 4096;
     CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "capacity 4096 instead of 8192");
-    header.version = 2;
-    CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "layout version 2 instead of 1");
+    header.version = 1;
+    CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "layout version 1 instead of 2");
     header.magic = 0;
     CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "SLGR");
   }
@@ -197,7 +230,7 @@ TEST("Open refuses a System V segment that has not been marked for removal") {
   const int id = Check(shmget(IPC_PRIVATE, 4096 + 2 * 4096, 0600 | IPC_CREAT), "shmget");
   const std::string refusal = [&]() -> std::string {
     try {
-      Segment::Open(SegmentKind::kSysV, 4096, id);
+      Segment::Open(SegmentKind::kSysV, 4096, 0, id);
     } catch (const std::exception& error) {
       return error.what();
     }
@@ -212,11 +245,11 @@ TEST("A System V segment ends with the last mapping, and its id with it") {
   {
     Segment made = Segment::Create(SegmentKind::kSysV, 4096);
     id = made.handle();
-    const Segment opened = Segment::Open(SegmentKind::kSysV, 4096, id);
+    const Segment opened = Segment::Open(SegmentKind::kSysV, 4096, 0, id);
     made = Segment::Create(SegmentKind::kSysV, 4096);
-    CHECK(Segment::Open(SegmentKind::kSysV, 4096, id).data() != nullptr);
+    CHECK(Segment::Open(SegmentKind::kSysV, 4096, 0, id).data() != nullptr);
   }
-  const int error = THROWN(SystemError, Segment::Open(SegmentKind::kSysV, 4096, id)).number();
+  const int error = THROWN(SystemError, Segment::Open(SegmentKind::kSysV, 4096, 0, id)).number();
   CHECK(error == EINVAL || error == EIDRM);
 }
 
@@ -233,7 +266,7 @@ TEST("Create and Open refuse impossible capacities, kinds and directories") {
   CHECK_CONTAINS(THROWN(ArgumentError, Segment::Create(SegmentKind::kFile, 4096)).what(), "needs a directory");
   const TemporaryDirectory directory;
   const std::string missing = directory / "none";
-  const SystemError error = THROWN(SystemError, Segment::Create(SegmentKind::kFile, 4096, missing.c_str()));
+  const SystemError error = THROWN(SystemError, Segment::Create(SegmentKind::kFile, 4096, 0, missing.c_str()));
   CHECK_EQUAL(error.number(), ENOENT);
   CHECK_CONTAINS(error.subject(), missing);
 }

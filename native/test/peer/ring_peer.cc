@@ -21,6 +21,7 @@ namespace {
 struct Message {
   uint32_t magic, version, kind, capacity;
   int32_t id;
+  uint32_t block_bytes;
 };
 
 Segment ReceiveSegment(int socket) {
@@ -36,7 +37,8 @@ Segment ReceiveSegment(int socket) {
     throw std::runtime_error("the server sent another message");
   }
   const auto kind = static_cast<SegmentKind>(message.kind);
-  return Segment::Open(kind, message.capacity, kind == SegmentKind::kSysV ? message.id : fds.at(0).get());
+  return Segment::Open(kind, message.capacity, message.block_bytes,
+                       kind == SegmentKind::kSysV ? message.id : fds.at(0).get());
 }
 
 uint64_t Echo(RingEndpoint& endpoint, Sleeping how) {

@@ -16,10 +16,10 @@ import type { Client, Implementation, MessageSource, ServiceDefinition } from ".
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
-import { completeLimits, type Limits } from "./limits.js";
+import { completeLimits, limitsOver, type Limits } from "./limits.js";
 import { methodsOf, type MethodInfo } from "./method.js";
 import { Metadata } from "./metadata.js";
-import { Registry } from "./registry.js";
+import { Registry, type ServiceOptions } from "./registry.js";
 import { RefusedCall, ServerCall, type BoundMethod } from "./server-call.js";
 import {
   Session,
@@ -119,6 +119,7 @@ export class Channel implements SessionOwner, Acceptor {
   /** The address that this channel connects to, or that the peer connected to. */
   readonly address: string;
   readonly limits: Limits;
+  readonly #givenLimits: Partial<Limits> | undefined;
   readonly #clock: Clock;
   readonly #dial: ChannelParts["dial"];
   readonly #interceptors: readonly Interceptor[];
@@ -153,6 +154,7 @@ export class Channel implements SessionOwner, Acceptor {
     const { waitForReady, backoff } = options as ChannelOptions;
     this.address = parts.address;
     this.limits = completeLimits(options.limits);
+    this.#givenLimits = options.limits;
     this.#clock = parts.clock ?? systemClock;
     this.#dial = parts.dial;
     this.#interceptors = options.interceptors ?? [];
@@ -189,9 +191,13 @@ export class Channel implements SessionOwner, Acceptor {
    * Offer a service to the peer of this channel. Throws ALREADY_EXISTS if it is offered already, INVALID_ARGUMENT if a
    * method has no handler (and names it).
    */
-  add<S extends ServiceDefinition>(service: S, implementation: Implementation<S>): this {
+  add<S extends ServiceDefinition>(
+    service: S,
+    implementation: Implementation<S>,
+    options?: ServiceOptions,
+  ): this {
     this.#services ??= new Registry(this.#interceptors, this.#inheritedServices);
-    this.#services.add(service, implementation);
+    this.#services.add(service, implementation, options);
     return this;
   }
 
@@ -267,7 +273,7 @@ export class Channel implements SessionOwner, Acceptor {
     const session = new Session({
       connection,
       connecting,
-      limits: this.limits,
+      limits: limitsOver(connection, this.limits, this.#givenLimits),
       clock: this.#clock,
       wheel: wheelOf(this.#clock),
       acceptor: this,

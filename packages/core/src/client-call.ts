@@ -16,6 +16,7 @@ import { contextCall, type ServerContext } from "./server-call.js";
 import type { Session } from "./session.js";
 import { Status } from "./status.js";
 import { Stream, type Ending, type Opening } from "./stream.js";
+import type { LargeFrame } from "./transport.js";
 
 /** Options of one call. */
 export interface CallOptions {
@@ -31,6 +32,12 @@ export interface CallOptions {
   readonly parent?: ServerContext | undefined;
   /** Wait for a connection instead of failing with UNAVAILABLE while there is none. Default: the channel's. */
   readonly waitForReady?: boolean | undefined;
+  /**
+   * Of a call with a stream of responses: take `bytes` fields of 64 KiB and more as views of the transport's memory, where it has
+   * any to lend (`shm:`), instead of copies. A view loses its bytes when the next response is taken, when the iteration ends, and
+   * when the connection does; until then the peer can still change them.
+   */
+  readonly lendBytes?: boolean | undefined;
   /** Called once with the response's headers, before its first message (or before the end, if there is none). */
   readonly onHeader?: ((header: Metadata) => void) | undefined;
   /** Called once with the response's trailers, before the call settles. */
@@ -85,6 +92,13 @@ export function listenForCancel(options: CallOptions, target: Cancellable): Canc
   return links;
 }
 
+function cannotLend({ path }: MethodInfo): RpcError {
+  return new RpcError(
+    Status.INVALID_ARGUMENT,
+    `lendBytes is for streams of responses: nothing says when the user of the one response of ${path} is done with it`,
+  );
+}
+
 /** What both kinds of response share. */
 abstract class ClientCall extends Stream implements Cancellable, Sink {
   #options: CallOptions = NO_OPTIONS;
@@ -119,6 +133,10 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         const reason = alreadyCancelled(options);
         if (reason !== undefined)
           return this.#fail(new RpcError(reason.code, reason.text, { cause: reason.cause }));
+        if (options.lendBytes === true) {
+          if (!method.definition.responseStream) return this.#fail(cannotLend(method));
+          this.lends = true;
+        }
         if (options.metadata instanceof Metadata) metadata = options.metadata.block;
         else if (options.metadata !== undefined) {
           encoder = MetadataEncoder.take();
@@ -337,8 +355,8 @@ export class StreamResponseCall extends ClientCall {
     responses.call = this;
   }
 
-  override onMessage(message: unknown, cost: number): void {
-    this.#responses.queue.push(message, cost);
+  override onMessage(message: unknown, cost: number, loan: LargeFrame | undefined): void {
+    this.#responses.queue.push(message, cost, loan);
   }
 
   protected override succeed(): void {
@@ -359,7 +377,9 @@ export class SyncCall extends ClientCall {
   error: RpcError | undefined = undefined;
   /** How many messages have been received, taken or not. */
   received = 0;
-  #messages: { readonly message: unknown; readonly cost: number }[] = [];
+  #messages: { readonly message: unknown; readonly cost: number; readonly loan: LargeFrame | undefined }[] = [];
+  /** What was lent with the message that was taken last. */
+  #loan: LargeFrame | undefined = undefined;
 
   /** Whether there is a message to take. */
   get available(): boolean {
@@ -368,15 +388,29 @@ export class SyncCall extends ClientCall {
 
   /** The next message, which makes room for another. */
   take(): unknown {
-    const { message, cost } = this.#messages.shift()!;
+    this.release();
+    const { message, cost, loan } = this.#messages.shift()!;
+    this.#loan = loan;
     // After the call's end the session has taken the credit back already.
     if (this.unconsumed >= cost) this.session.consume(this, cost);
     return message;
   }
 
-  override onMessage(message: unknown, cost: number): void {
+  /** Whoever took the last message is done with it. */
+  release(): void {
+    this.#loan?.release();
+    this.#loan = undefined;
+  }
+
+  /** What has not been taken is not wanted. */
+  drop(): void {
+    for (const { loan } of this.#messages) loan?.release();
+    this.#messages = [];
+  }
+
+  override onMessage(message: unknown, cost: number, loan: LargeFrame | undefined): void {
     this.received++;
-    this.#messages.push({ message, cost });
+    this.#messages.push({ message, cost, loan });
   }
 
   protected override succeed(): void {
@@ -384,7 +418,7 @@ export class SyncCall extends ClientCall {
   }
 
   protected override fail(error: RpcError, afterMessages: boolean): void {
-    if (!afterMessages) this.#messages = [];
+    if (!afterMessages) this.drop();
     this.error = error;
     this.ended = true;
   }

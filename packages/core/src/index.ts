@@ -20,6 +20,7 @@ export type {
   EndpointOptions,
 } from "./channel.js";
 export { Server, type ServerEvents } from "./server.js";
+export type { ServiceOptions } from "./registry.js";
 export { connectOver, connectWith, type ConnectOptions } from "./connect.js";
 export {
   SyncChannel,

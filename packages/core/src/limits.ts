@@ -1,5 +1,6 @@
 import { RpcError } from "./error.js";
 import { Status } from "./status.js";
+import type { Connection } from "./transport.js";
 import { MAX_SLOTS } from "./wire.js";
 
 /** What one end of a connection allows the other. Every limit is on by default. */
@@ -10,9 +11,12 @@ export interface Limits {
   readonly maxMetadataBytes: number;
   /** Calls that the peer may have open at once on a connection; more wait at the peer. Default 1,024, at most 65,536. */
   readonly maxConcurrentStreams: number;
-  /** Bytes that the peer may send on one stream ahead of its consumer. Default 256 KiB. */
+  /**
+   * Bytes that the peer may send on one stream ahead of its consumer. Default 256 KiB; 2 MiB on connections with memory for
+   * large frames (`shm:`), on which a message that fits the window needs no fragments.
+   */
   readonly streamWindowBytes: number;
-  /** Bytes that the peer may send on all streams of a connection ahead of their consumers. Default 16 MiB. */
+  /** Bytes that the peer may send on all streams of a connection ahead of their consumers. Default 16 MiB; with large frames 32 MiB. */
   readonly connectionWindowBytes: number;
   /** Memory for messages that have arrived in part, per connection. Default: two maximum messages. */
   readonly reassemblyBytes: number;
@@ -31,6 +35,9 @@ const DEFAULTS = {
   handshakeTimeoutMs: 10_000,
   maxQueuedCalls: 65_536,
 } as const;
+
+/** What differs where the connection has memory for large frames. */
+const LARGE_DEFAULTS = { streamWindowBytes: 2 << 20, connectionWindowBytes: 32 << 20 } as const;
 
 const RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = {
   maxMessageBytes: [1, 0x7fff_ffff],
@@ -64,4 +71,9 @@ export function completeLimits(given: Partial<Limits> = {}): Limits {
   const maxMessageBytes = given.maxMessageBytes ?? DEFAULTS.maxMessageBytes;
   const reassemblyBytes = Math.min(2 * maxMessageBytes, 0xffff_ffff);
   return { ...DEFAULTS, maxMessageBytes, reassemblyBytes, ...given };
+}
+
+/** The limits of a session over `connection`; `limits` are `given`, completed. */
+export function limitsOver(connection: Connection, limits: Limits, given: Partial<Limits> = {}): Limits {
+  return connection.large === undefined ? limits : { ...limits, ...LARGE_DEFAULTS, ...given };
 }

@@ -1,3 +1,5 @@
+import type { LargeFrame } from "./transport.js";
+
 /** Messages that have arrived and wait for the user's code to take them. Iterated once, by one consumer. */
 export interface QueueOwner {
   /** The consumer has taken a message of this cost. */
@@ -19,6 +21,10 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
   readonly #owner: QueueOwner;
   #messages: T[] = [];
   #costs: number[] = [];
+  /** What was lent with the messages, at their places, once anything was. */
+  #loans: (LargeFrame | undefined)[] | undefined = undefined;
+  /** What was lent with the message that the consumer has. */
+  #loan: LargeFrame | undefined = undefined;
   #head = 0;
   #waiters: Waiter<T>[] = [];
   #iterated = false;
@@ -30,12 +36,15 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
   }
 
   /** Add a message, or hand it to a waiting consumer. */
-  push(message: T, cost: number): void {
+  push(message: T, cost: number, loan: LargeFrame | undefined): void {
     if (this.#waiters.length > 0) {
+      if (this.#loan !== undefined) this.release();
+      this.#loan = loan;
       const waiter = this.#waiters.shift()!;
       this.#owner.onConsumed(cost);
       waiter.resolve({ value: message, done: false });
     } else {
+      if (loan !== undefined) (this.#loans ??= [])[this.#messages.length] = loan;
       this.#messages.push(message);
       this.#costs.push(cost);
     }
@@ -72,11 +81,22 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
     return this;
   }
 
+  /** The consumer is done with the message that it took last. */
+  release(): void {
+    this.#loan?.release();
+    this.#loan = undefined;
+  }
+
   next(): Promise<IteratorResult<T, undefined>> {
+    if (this.#loan !== undefined) this.release();
     const head = this.#head;
     if (head < this.#messages.length) {
       const value = this.#messages[head]!;
       const cost = this.#costs[head]!;
+      if (this.#loans !== undefined) {
+        this.#loan = this.#loans[head];
+        this.#loans[head] = undefined;
+      }
       this.#head = head + 1;
       if (this.#head === this.#messages.length) this.#drop();
       this.#owner.onConsumed(cost);
@@ -94,6 +114,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
 
   return(): Promise<IteratorResult<T, undefined>> {
     if (!this.#ended || this.#head < this.#messages.length) this.#owner.onAbandoned();
+    this.release();
     this.#drop();
     this.#error = undefined;
     this.end();
@@ -104,6 +125,9 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
     this.#messages = [];
     this.#costs = [];
     this.#head = 0;
+    if (this.#loans === undefined) return;
+    for (const loan of this.#loans) loan?.release();
+    this.#loans = undefined;
   }
 }
 

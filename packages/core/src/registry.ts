@@ -5,6 +5,16 @@ import { methodsOf } from "./method.js";
 import type { BoundMethod } from "./server-call.js";
 import { Status } from "./status.js";
 
+/** How a service is offered. */
+export interface ServiceOptions {
+  /**
+   * Whether handlers take `bytes` fields of 64 KiB and more as views of the transport's memory, where it has any to lend (`shm:`),
+   * instead of copies. A view loses its bytes when the handler settles, when the next request of a stream is taken, and when
+   * the connection ends; until then the peer can still change them. Default false.
+   */
+  readonly lendBytes?: boolean;
+}
+
 /** The services that one end offers, by method name. */
 export class Registry {
   readonly #methods = new Map<string, BoundMethod>();
@@ -21,7 +31,11 @@ export class Registry {
   /**
    * Offer a service. Throws ALREADY_EXISTS if it is offered here already, INVALID_ARGUMENT if a method has no handler.
    */
-  add<S extends ServiceDefinition>(service: S, implementation: Implementation<S>): void {
+  add<S extends ServiceDefinition>(
+    service: S,
+    implementation: Implementation<S>,
+    { lendBytes = false }: ServiceOptions = {},
+  ): void {
     if (this.#services.has(service.fullName)) {
       throw new RpcError(Status.ALREADY_EXISTS, `the service ${service.fullName} has been added already`);
     }
@@ -37,6 +51,7 @@ export class Registry {
         info,
         handler: (handler as BoundMethod["handler"]).bind(implementation),
         interceptors: this.#interceptors,
+        lendBytes,
       };
     });
     this.#services.add(service.fullName);

@@ -11,7 +11,7 @@ import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js"
 import type { AcceptedStream, IncomingCall, Session } from "./session.js";
 import { Status } from "./status.js";
 import { Stream, type Ending } from "./stream.js";
-import type { Peer } from "./transport.js";
+import type { LargeFrame, Peer } from "./transport.js";
 
 /** What a handler is told of its call, and how it answers beside its messages. Valid until the handler settles. */
 export interface ServerContext {
@@ -40,6 +40,8 @@ export interface BoundMethod {
   readonly info: MethodInfo;
   readonly handler: (request: unknown, context: ServerContext) => unknown;
   readonly interceptors: readonly Interceptor[];
+  /** See `ServiceOptions`. */
+  readonly lendBytes: boolean;
 }
 
 const OK: Ending = { code: Status.OK, text: "", details: [], trailers: undefined };
@@ -103,6 +105,8 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   over = false;
   headerSent = false;
   #requests: MessageQueue<unknown> | undefined = undefined;
+  /** What was lent with the one request. */
+  #loan: LargeFrame | undefined = undefined;
   #started = false;
   #pump: MessagePump | undefined = undefined;
   #controller: AbortController | undefined = undefined;
@@ -111,6 +115,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   constructor(session: Session, bound: BoundMethod, call: IncomingCall, channel: Channel) {
     super(session, false, bound.info.definition.requestType, session.limits.maxMessageBytes);
     this.bound = bound;
+    this.lends = bound.lendBytes;
     this.channel = channel;
     this.callExpireAt = call.expireAt;
     this.#received = call.metadata;
@@ -138,14 +143,16 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   // The session.
 
-  override onMessage(message: unknown, cost: number): void {
-    if (this.#requests !== undefined) return this.#requests.push(message, cost);
+  override onMessage(message: unknown, cost: number, loan: LargeFrame | undefined): void {
+    if (this.#requests !== undefined) return this.#requests.push(message, cost, loan);
     this.session.consume(this, cost);
     if (this.#started) {
+      loan?.release();
       const error = new RpcError(Status.INTERNAL, `${this.bound.info.path} takes one request; another came`);
       this.#finish(error);
       return this.#cancel({ code: error.code, text: error.message, cause: error });
     }
+    this.#loan = loan;
     this.#run(message);
   }
 
@@ -333,11 +340,13 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     this.#controller?.abort(toError(reason));
   }
 
-  /** The handler has settled: one fewer counts against the connection's limit. */
+  /** The handler has settled: one fewer counts against the connection's limit, and what it was lent ends. */
   #handlerDone(): void {
     if (this.#settled) return;
     this.#settled = true;
     this.session.handlers--;
+    this.#loan?.release();
+    this.#requests?.release();
   }
 }
 

@@ -4,7 +4,7 @@ import type { Implementation, ServiceDefinition } from "./definition.js";
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
 import { completeLimits } from "./limits.js";
-import { Registry } from "./registry.js";
+import { Registry, type ServiceOptions } from "./registry.js";
 import { Status } from "./status.js";
 import { transportOf } from "./transports.js";
 import type { Connection, Listener, Peer, Transport, TransportOptions } from "./transport.js";
@@ -45,8 +45,12 @@ export class Server {
    * Offer a service at every address. Throws ALREADY_EXISTS if it has been added, INVALID_ARGUMENT if a method has no
    * handler (and names it).
    */
-  add<S extends ServiceDefinition>(service: S, implementation: Implementation<S>): this {
-    this.#services.add(service, implementation);
+  add<S extends ServiceDefinition>(
+    service: S,
+    implementation: Implementation<S>,
+    options?: ServiceOptions,
+  ): this {
+    this.#services.add(service, implementation, options);
     return this;
   }
 

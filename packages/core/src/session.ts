@@ -9,11 +9,11 @@ import type { Limits } from "./limits.js";
 import { Metadata, type ReceivedBlock } from "./metadata.js";
 import { MessageReader, MessageWriter } from "./protobuf/index.js";
 import { platform } from "./protobuf/platform.js";
-import { recycle } from "./protobuf/writer.js";
+import { recycle, type Range } from "./protobuf/writer.js";
 import { Status } from "./status.js";
 import type { Ending, Stream } from "./stream.js";
 import type { TimerWheel } from "./timer-wheel.js";
-import { FRAME_HEADER_BYTES, type Connection, type ConnectionHandler } from "./transport.js";
+import { FRAME_HEADER_BYTES, type Connection, type ConnectionHandler, type LargeFrame } from "./transport.js";
 import {
   copyOf,
   decodeDetails,
@@ -146,6 +146,9 @@ const LEAST_FRAGMENT_BYTES = 4096;
 const OPEN_PARTS_BYTES = FRAME_HEADER_BYTES + 2 + MAX_METHOD_NAME_BYTES + 4 + 2 + 4;
 /** An END without its text, details, metadata and message: header, and the lengths of all but the message. */
 const END_PARTS_BYTES = FRAME_HEADER_BYTES + 2 + 2 + 2;
+/** What is copied of a large frame to be looked at, beside its parts of up to 64 KiB: all else that precedes its message. */
+const LARGE_HEAD_BYTES = 1024;
+const LARGE_PART_BYTES = 64 << 10;
 /** The longest status message while the peer has not said what it takes. */
 const LEAST_TEXT_BYTES = 512;
 /** Free writers: one for each nested encoding that there has been (a getter of a message that makes a call). */
@@ -183,6 +186,8 @@ export class Session implements ConnectionHandler {
   #peer: Hello | undefined = undefined;
   /** The largest frame that may be sent. */
   #maxFrameBytes = 0;
+  /** The largest frame that may be sent while the connection has memory for large ones; 0 if it never has. */
+  #maxLargeBytes = 0;
   /** The largest frame with a whole message: one that credit can always be had for at once. */
   #maxWholeBytes = 0;
   /** The largest metadata block that may be sent. */
@@ -249,6 +254,11 @@ export class Session implements ConnectionHandler {
   #pumping = false;
   /** Something was to be written while a reservation was open. */
   #pumpDue = false;
+  /** The large frame that is being looked at, until its message has been copied, or lent. */
+  #large: LargeFrame | undefined = undefined;
+  /** The size of what precedes the message that is being encoded, and the credit for its frame. */
+  #headBytes = 0;
+  #frameCredit = 0;
   #framesReceived = 0;
   #framesAtLastCheck = 0;
   #timer: Timer | undefined = undefined;
@@ -518,6 +528,27 @@ export class Session implements ConnectionHandler {
     }
   }
 
+  /** All but the message is looked at in a copy; the message is copied, too, unless its stream's user wants it lent. */
+  onLargeFrame(frame: LargeFrame): void {
+    if (this.#state === State.Closed) return frame.release();
+    const { memory, start, end } = frame;
+    const header = copyOf(memory, start, start + FRAME_HEADER_BYTES);
+    const flags = header[9]!;
+    let bytes = LARGE_HEAD_BYTES;
+    for (const part of [Flag.TEXT, Flag.DETAILS, Flag.METADATA]) if ((flags & part) !== 0) bytes += LARGE_PART_BYTES;
+    const head = copyOf(memory, start, Math.min(start + bytes, end));
+    head.set(header); // it may have changed meanwhile
+    this.#large = frame;
+    try {
+      this.onFrame(head, 0, end - start);
+    } finally {
+      if (this.#large !== undefined) {
+        this.#large = undefined;
+        frame.release();
+      }
+    }
+  }
+
   onWritable(): void {
     this.#pump();
   }
@@ -536,7 +567,11 @@ export class Session implements ConnectionHandler {
     if (this.#peer !== undefined || id !== 0) throw new ProtocolError("a second HELLO");
     const hello = readHello(memory, start, end, version);
     this.#peer = hello;
-    this.#maxFrameBytes = Math.min(hello.maxFrameBytes, this.connection.traits.maxFrameBytes);
+    const { traits, large } = this.connection;
+    this.#maxFrameBytes = Math.min(hello.maxFrameBytes, traits.maxFrameBytes);
+    if (large !== undefined && hello.maxFrameBytes > traits.maxFrameBytes) {
+      this.#maxLargeBytes = Math.min(hello.maxFrameBytes, large.maxBytes);
+    }
     this.#sendWindow = hello.connectionWindowBytes;
     this.#maxSlots = hello.maxConcurrentStreams;
     this.#maxWholeBytes = Math.min(
@@ -667,8 +702,15 @@ export class Session implements ConnectionHandler {
   ): void {
     if (this.#isOver(stream)) return this.#creditConnection(cost);
     const more = (flags & Flag.MORE) !== 0;
+    if (stream.partial === undefined && !more) {
+      return this.#deliver(stream, memory, start, end, cost, false);
+    }
+    if (this.#large !== undefined) {
+      memory = this.#large.memory;
+      start += this.#large.start;
+      end += this.#large.start;
+    }
     if (stream.partial === undefined) {
-      if (!more) return this.#deliver(stream, memory, start, end, cost, false);
       if (end - start < 4)
         throw new ProtocolError("the first fragment of a message is too short for its length");
       const total = readU32(memory, start);
@@ -759,16 +801,17 @@ export class Session implements ConnectionHandler {
   }
 
   /**
-   * What the peer must still be allowed to send to finish the message that has arrived in part, up to a whole window.
-   * Once admitted it must be able to finish although nothing of its stream is consumed: else it would take of the budget
-   * for as long as the consumer likes, and hold up the large messages of other streams.
+   * What the peer must still be allowed to send to finish the message that has arrived in part. Once admitted it must be
+   * able to finish although nothing of its stream is consumed: else it would take of the budget for as long as the consumer
+   * likes, and hold up the large messages of other streams. All at once, since its memory is accounted for: by the window it
+   * would wait for a round trip for each part.
    */
   #partialDue(stream: Stream): number {
     if (!stream.partialAdmitted) return 0;
     const rest = stream.partialTotal - stream.partialLength;
-    // The rest may come in fragments, each with a header.
-    const needed = rest + (rest >>> 7) + 2 * FRAME_HEADER_BYTES;
-    return Math.min(needed, this.limits.streamWindowBytes) - stream.receiveWindow;
+    // The rest may come in fragments, each with a header; what is left of this must not be enough to begin the next message.
+    const needed = rest + Math.min(rest >>> 7, LEAST_FRAGMENT_BYTES / 2) + 2 * FRAME_HEADER_BYTES;
+    return needed - stream.receiveWindow;
   }
 
   #creditPartial(stream: Stream): void {
@@ -795,8 +838,13 @@ export class Session implements ConnectionHandler {
       );
     }
     let message: unknown;
+    let loan: LargeFrame | undefined = undefined;
     try {
-      message = stream.inputCodec.decode(reader.begin(memory, start, end, owned ? OWNED : undefined));
+      if (this.#large !== undefined && !owned) {
+        const frame = this.#large;
+        message = this.#decodeLarge(stream, frame, frame.start + start, frame.start + end);
+        if (frame.lent) loan = frame;
+      } else message = stream.inputCodec.decode(reader.begin(memory, start, end, owned ? OWNED : undefined));
     } catch (error) {
       this.#creditConnection(cost);
       return this.#refuse(
@@ -807,7 +855,22 @@ export class Session implements ConnectionHandler {
       );
     }
     stream.unconsumed += cost;
-    stream.onMessage(message, cost);
+    stream.onMessage(message, cost, loan);
+  }
+
+  /** Decode the message `frame.memory[start..end)`: a copy of it, unless its user wants what is large in it lent. */
+  #decodeLarge(stream: Stream, frame: LargeFrame, start: number, end: number): unknown {
+    if (stream.lends) {
+      const message = stream.inputCodec.decode(reader.begin(frame.memory, start, end, { lender: frame }));
+      // From here on it is its user's.
+      if (frame.lent) this.#large = undefined;
+      return message;
+    }
+    const bytes = platform.allocate(end - start);
+    bytes.set(frame.memory.subarray(start, end));
+    this.#large = undefined;
+    frame.release();
+    return stream.inputCodec.decode(reader.begin(bytes, 0, bytes.length, OWNED));
   }
 
   /** What the peer sent on this stream cannot be taken: the call ends, here and there. */
@@ -1306,7 +1369,7 @@ export class Session implements ConnectionHandler {
         head = FRAME_HEADER_BYTES;
       }
       size = head + rest;
-      const limit = Math.min(this.#maxFrameBytes, window);
+      const limit = Math.min(this.#frameLimit(size), window);
       if (stream.outStarted || (size > most && size > limit)) {
         fragmented = true;
         if (!stream.outStarted) head += 4;
@@ -1327,7 +1390,8 @@ export class Session implements ConnectionHandler {
       if (codec !== undefined) this.#encodeAside(stream, codec, message);
       return Sent.NoRoom;
     }
-    const { memory, rangeStart } = connection;
+    const { memory } = connection;
+    let { rangeStart } = connection;
     let at = rangeStart + FRAME_HEADER_BYTES;
     let flags = 0;
     if (opening !== undefined) {
@@ -1370,11 +1434,14 @@ export class Session implements ConnectionHandler {
       let overflowed = true;
       this.#encoding = true;
       try {
-        codec.encode(message, writer.begin(memory, at, end));
+        this.#headBytes = at - rangeStart;
+        this.#frameCredit = window;
+        codec.encode(message, writer.begin(memory, at, end, this.#maxLargeBytes > 0 ? this.#widen : undefined));
         overflowed = writer.overflowed;
         if (overflowed) this.#keepEncoded(stream, writer);
         else {
           at = writer.position;
+          ({ rangeStart } = connection);
           this.#checkMessage(at - writer.start);
         }
       } catch (error) {
@@ -1446,6 +1513,28 @@ export class Session implements ConnectionHandler {
     return finished && stream.ending === undefined && !stream.lastPending ? Sent.All : Sent.More;
   }
 
+  /** The largest frame that can be had for `size` bytes now. */
+  #frameLimit(size: number): number {
+    return size > this.#maxFrameBytes && this.#maxLargeBytes > 0 && this.connection.large!.available
+      ? this.#maxLargeBytes
+      : this.#maxFrameBytes;
+  }
+
+  /** The message that is being encoded has `bytes` at least, too many for the range that was reserved: a large frame instead. */
+  readonly #widen = (bytes: number): Range | undefined => {
+    const { connection } = this;
+    const head = this.#headBytes;
+    const most = Math.min(this.#maxLargeBytes, this.#frameCredit);
+    if (head + bytes > most || this.#state === State.Closed || !connection.large!.available) return undefined;
+    const from = connection.rangeStart;
+    connection.cancel();
+    // Smaller would be an ordinary frame.
+    if (!connection.reserve(Math.max(head + bytes, this.#maxFrameBytes + 1))) return undefined;
+    const to = connection.rangeStart;
+    connection.memory.copyWithin(to, from, from + head);
+    return { start: to + head, end: Math.min(connection.rangeEnd, to + most) };
+  };
+
   /** Write the stream's pending HEADERS, if there is room. */
   #writeHeaders(stream: Stream): boolean {
     const block = stream.headersPending!;
@@ -1513,7 +1602,7 @@ export class Session implements ConnectionHandler {
       const hello: Hello = {
         lowestVersion: WIRE_VERSION,
         version: WIRE_VERSION,
-        maxFrameBytes: connection.traits.maxFrameBytes,
+        maxFrameBytes: connection.large?.maxBytes ?? connection.traits.maxFrameBytes,
         maxMessageBytes: limits.maxMessageBytes,
         maxMetadataBytes: limits.maxMetadataBytes,
         maxConcurrentStreams: limits.maxConcurrentStreams,
@@ -1730,7 +1819,7 @@ export class Session implements ConnectionHandler {
   /** The end of a `u16 length, bytes` part that begins at `at`. */
   #partEnd(memory: Uint8Array, at: number, end: number): number {
     const partEnd = at + 2 <= end ? at + 2 + readU16(memory, at) : Infinity;
-    if (partEnd > end) throw new ProtocolError("a part of a frame is longer than the frame");
+    if (partEnd > end || partEnd > memory.length) throw new ProtocolError("a part of a frame is longer than the frame");
     return partEnd;
   }
 

@@ -4,6 +4,7 @@ import type { Metadata } from "./metadata.js";
 import type { Session } from "./session.js";
 import type { Status } from "./status.js";
 import type { Expiring, TimerList } from "./timer-wheel.js";
+import type { LargeFrame } from "./transport.js";
 
 /** What begins a call, until its OPEN has been committed. */
 export interface Opening {
@@ -87,6 +88,9 @@ export abstract class Stream implements Expiring {
   /** How much credit it waits for, its own or the connection's. */
   starvedFor = 0;
 
+  /** Its user takes `bytes` fields of 64 KiB and more as views that end (`LargeFrame.lend`), where there are any. */
+  lends = false;
+
   // A message that has arrived in part.
   partial: Uint8Array | undefined = undefined;
   partialTotal = 0;
@@ -117,8 +121,11 @@ export abstract class Stream implements Expiring {
 
   /** The peer's headers (opener only; at most once, before any message). */
   abstract onHeaders(metadata: Metadata): void;
-  /** A whole message. `session.consume(this, cost)` must follow when its consumer has taken it. */
-  abstract onMessage(message: unknown, cost: number): void;
+  /**
+   * A whole message. `session.consume(this, cost)` must follow when its consumer has taken it, and `loan.release()` when its
+   * consumer is done with it.
+   */
+  abstract onMessage(message: unknown, cost: number, loan: LargeFrame | undefined): void;
   /** The opener sends no more (acceptor only). */
   abstract onHalfClose(): void;
   /** The acceptor has ended the call (opener only). Nothing follows. */

@@ -3,7 +3,7 @@ import { deadlineError, expiryOf, NO_OPTIONS, SyncCall, type CallOptions } from 
 import type { Clock, Timer } from "./clock.js";
 import type { MessageCodec, MethodDefinition, ServiceDefinition } from "./definition.js";
 import { RpcError } from "./error.js";
-import { completeLimits, type Limits } from "./limits.js";
+import { completeLimits, limitsOver, type Limits } from "./limits.js";
 import { methodsOf, type MethodInfo } from "./method.js";
 import { Session, type Acceptor, type SessionOwner } from "./session.js";
 import { RefusedCall } from "./server-call.js";
@@ -94,6 +94,7 @@ export class SyncChannel implements SessionOwner {
   readonly #address: string;
   readonly #dial: (timeoutMs: number) => BlockingConnection;
   readonly #limits: Limits;
+  readonly #givenLimits: Partial<Limits> | undefined;
   readonly #timeoutMs: number;
   /** The options of a call that gives none. */
   readonly #bounded: SyncCallOptions;
@@ -119,6 +120,7 @@ export class SyncChannel implements SessionOwner {
     this.#address = address;
     this.#dial = dial;
     this.#limits = completeLimits(options.limits);
+    this.#givenLimits = options.limits;
     this.#timeoutMs = timeoutMs;
     this.#bounded = { timeoutMs };
   }
@@ -173,6 +175,8 @@ export class SyncChannel implements SessionOwner {
       while (this.#exclusively(next)) yield call.take();
       if (call.error !== undefined) throw call.error;
     } finally {
+      call.release();
+      call.drop();
       if (!call.ended) {
         call.abandon();
         call.session.connection.flush();
@@ -228,7 +232,7 @@ export class SyncChannel implements SessionOwner {
     const session = new Session({
       connection,
       connecting: connection.connecting,
-      limits: this.#limits,
+      limits: limitsOver(connection, this.#limits, this.#givenLimits),
       clock: this.#clock,
       wheel: this.#wheel,
       acceptor: NOTHING,

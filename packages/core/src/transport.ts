@@ -13,7 +13,7 @@ export const FRAME_HEADER_BYTES = 12;
 
 /** What a connection promises of itself; constant for its lifetime. */
 export interface Traits {
-  /** The largest frame (header included) that the connection carries, in bytes: 16 KiB to 64 KiB plus a header's room. */
+  /** The largest frame (header included) that the connection always carries, in bytes: 16 KiB to 64 KiB plus a header's room. */
   readonly maxFrameBytes: number;
   /**
    * How the peer's death is learned: `carrier` when the kernel tells (a hang-up, end of file), `keepalive` when only
@@ -50,6 +50,8 @@ export interface ConnectionHandler {
    * error, and nothing else is harmed. Frames keep coming while the connection's own sending is blocked.
    */
   onFrame(memory: Uint8Array, start: number, end: number): void;
+  /** The same of a large frame, which must be released. Called only by connections that have `large`. */
+  onLargeFrame?(frame: LargeFrame): void;
   /** There is room again, after a `reserve` that returned false. */
   onWritable(): void;
   /**
@@ -59,16 +61,43 @@ export interface ConnectionHandler {
   onClose(error: Error | undefined): void;
 }
 
+/** What a connection offers for frames larger than `Traits.maxFrameBytes`. */
+export interface LargeFrames {
+  /** The largest of them, header included, in bytes. */
+  readonly maxBytes: number;
+  /** Whether there is memory for another now: only then may `reserve` be asked for more than `Traits.maxFrameBytes`. */
+  readonly available: boolean;
+}
+
+/**
+ * A large frame that has arrived, where the peer put it: unlike all that `onFrame` is given, its bytes can still be changed by the
+ * peer, between any two looks at one of them. It belongs to the handler until `release`, or the connection's end.
+ */
+export interface LargeFrame {
+  /** The frame is `memory[start..end)`. */
+  readonly memory: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  /** Whether `lend` was called. */
+  readonly lent: boolean;
+  /** `memory[start..end)` as a Uint8Array of its own, for users: it has no bytes any more after `release`. Throws when that was. */
+  lend(start: number, end: number): Uint8Array;
+  /** Give the memory back to the peer. Idempotent. */
+  release(): void;
+}
+
 /** Sends and receives frames. Not re-entrant: one reservation at a time. */
 export interface Connection {
   readonly traits: Traits;
   readonly peer: Peer;
+  /** Where there is memory for large frames. Its frames are given to `onLargeFrame`, which the handler must then have. */
+  readonly large?: LargeFrames | undefined;
 
   /** Begin delivering to `handler`. Called once; frames that arrived before are delivered then, not from inside. */
   start(handler: ConnectionHandler): void;
 
   /**
-   * Ask for at least `min` bytes (at most `traits.maxFrameBytes`) of the memory that the kernel or the peer will read.
+   * Ask for at least `min` bytes (at most `traits.maxFrameBytes`, but see `LargeFrames`) of the memory that the kernel or the peer will read.
    * True: the range is `memory[rangeStart..rangeEnd)`, and exactly one `commit` or `cancel` must follow before the next
    * `reserve`. False: there is no room (or the connection is closing); `onWritable` will be called when there is some.
    */

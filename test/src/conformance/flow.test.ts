@@ -12,6 +12,7 @@ import { failure, onEveryCarrier, sharedLink, SOON } from "../suite.js";
 import { deferred, within } from "../within.js";
 
 const BODY = 64 << 10;
+const WINDOWS = { limits: { streamWindowBytes: 256 << 10, connectionWindowBytes: 16 << 20 } };
 /**
  * A stream's window of 256 KiB holds four bodies less their own overhead; beside them there may be one at the reader,
  * one in the hands of the writer and one being made.
@@ -21,7 +22,7 @@ const AHEAD = 8;
 const GROWTH = 48 << 20;
 
 onEveryCarrier("flow control", (carrier) => {
-  const link = sharedLink(carrier);
+  const link = sharedLink(carrier, { server: WINDOWS, client: WINDOWS });
   let probe: Client<typeof ProbeDefinition>;
   let test: Client<typeof TestServiceDefinition>;
   before(() => {

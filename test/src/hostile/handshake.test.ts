@@ -24,8 +24,9 @@ function message(
   magic = SEGMENT_MAGIC,
   version = SEGMENT_VERSION,
   id = 0,
+  block = 0,
 ): Buffer {
-  return Buffer.concat([magic, version, kind, capacity, id].map(u32));
+  return Buffer.concat([magic, version, kind, capacity, id, block].map(u32));
 }
 
 /** What the server sends, with a descriptor of `segment`, of another kind of file, or with none. */
@@ -113,7 +114,7 @@ const LIES: readonly [name: string, send: (bell: Doorbell, segment: Segment) => 
     it(name, async () => {
       const directory = mkdtempSync(join(tmpdir(), "sluice-"));
       const before = descriptors(process.pid);
-      const segment = new (addon().Segment)("memfd", CAPACITY);
+      const segment = new (addon().Segment)("memfd", CAPACITY, 0);
       const bells: Doorbell[] = [];
       const handler = {
         onConnection(fd: number) {

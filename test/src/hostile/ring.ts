@@ -214,7 +214,12 @@ export class RingPeer {
       if (kind === undefined) throw new Error(`the server refuses: ${setup.toString("utf8", SETUP_BYTES)}`);
       const capacity = setup.readUInt32LE(12);
       const fd = doorbell.descriptors[0] ?? -1;
-      const segment = new (addon().Segment)(kind, capacity, kind === "sysv" ? setup.readInt32LE(16) : fd);
+      const segment = new (addon().Segment)(
+        kind,
+        capacity,
+        setup.readUInt32LE(20),
+        kind === "sysv" ? setup.readInt32LE(16) : fd,
+      );
       return new RingPeer(doorbell, new Ring(segment, capacity, 1), kind, fd);
     } catch (error) {
       doorbell.close();

@@ -22,7 +22,20 @@ export interface ReadOptions {
    * are returned as views of it. Otherwise every `bytes` field is a copy.
    */
   readonly alias?: boolean;
+  /**
+   * Somebody else may change the memory while it is read. Strings are copied before they are decoded, and `bytes` fields of 64 KiB
+   * and more are what `lender.lend` gives for their range.
+   */
+  readonly lender?: Lender;
 }
+
+/** Gives parts of the memory that is read away, as views that end some time. */
+export interface Lender {
+  lend(start: number, end: number): Uint8Array;
+}
+
+/** What is lent: below, a copy costs no more. */
+const LENT_BYTES = 64 * 1024;
 
 /**
  * A `BinaryReader` over a range of memory that trusts nothing it reads and keeps nothing of it.
@@ -50,6 +63,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
   private numbers: DataView | undefined;
   private from = 0;
   private aliasBytes = Infinity;
+  private lender: Lender | undefined;
   /** Set by the first error, so that the clean-up of generated code does not hide it behind another. */
   private failed = false;
 
@@ -93,6 +107,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     this.len = end;
     this.limit = end;
     this.aliasBytes = options?.alias === true ? (end - start) / 2 : Infinity;
+    this.lender = options?.lender;
     this.failed = false;
     this.group = 0;
     this.depth = 0;
@@ -318,6 +333,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     if (length >= this.aliasBytes) {
       return this.memory.subarray(start, this.pos);
     }
+    if (length >= LENT_BYTES && this.lender !== undefined) return this.lender.lend(start, this.pos);
     return copy(this.memory, start, this.pos);
   }
 
@@ -331,6 +347,8 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
       if (text !== undefined) return text;
     }
     try {
+      // V8 decodes in two passes: bytes that change between them make it write beyond its memory.
+      if (this.lender !== undefined) return platform.decodeUtf8(copy(this.memory, start, end), 0, length);
       return platform.decodeUtf8(this.memory, start, end);
     } catch {
       this.pos = start;

@@ -10,11 +10,17 @@ const SCRATCH_BYTES = 256;
 /** Scratch above this size is not kept for the next message. */
 const RETAINED_BYTES = 1024 * 1024;
 
+/** A part of the memory that a writer writes to. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
  * A `BinaryWriter` that encodes straight into memory it is given, and allocates nothing when the message fits there.
  *
- * `begin` gives it a range. When the range is exhausted, what was written moves to private scratch that grows as needed,
- * `overflowed` turns true, and writing goes on. The result is `memory[start..position)`, valid until the next `begin`,
+ * `begin` gives it a range. When the range is exhausted and there is no wider one, what was written moves to private scratch that
+ * grows as needed, `overflowed` turns true, and writing goes on. The result is `memory[start..position)`, valid until the next `begin`,
  * `finish` or `release`; if not `overflowed`, it is in the range that was given.
  *
  * It only moves bytes that it wrote and never interprets them, so a range may be memory that another process can write.
@@ -32,6 +38,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
   overflowed = false;
 
   private limit = 0;
+  private widen: ((bytes: number) => Range | undefined) | undefined;
   private scratch: Uint8Array = EMPTY;
   /** A view of `viewed`, made when a fixed-size number is written to it. */
   private numbers: DataView | undefined;
@@ -39,8 +46,17 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
   /** Where each open fork's length goes, counted from `start`. */
   private readonly forks: number[] = [];
 
-  /** Start a message in `memory[start..end)`, forgetting whatever was being written. */
-  begin(memory: Uint8Array, start: number, end: number): this {
+  /**
+   * Start a message in `memory[start..end)`, forgetting whatever was being written. When that is exhausted `widen` is called, if
+   * given, once: with a range of the same memory for the `bytes` that the message has at least, the message moves there instead
+   * of to scratch.
+   */
+  begin(
+    memory: Uint8Array,
+    start: number,
+    end: number,
+    widen?: (bytes: number) => Range | undefined,
+  ): this {
     if (!(start >= 0 && start <= end && end <= memory.length)) {
       throw new RangeError(`range ${start}..${end} is not within memory of ${memory.length} bytes`);
     }
@@ -49,6 +65,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
     this.position = start;
     this.limit = end;
     this.overflowed = false;
+    this.widen = widen;
     if (this.forks.length !== 0) this.forks.length = 0;
     if (this.scratch.length > RETAINED_BYTES) this.scratch = EMPTY;
     return this;
@@ -308,9 +325,18 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
     return this;
   }
 
-  /** Make room for `size` more bytes in scratch, keeping what was written and `ahead` bytes after `position`. */
+  /** Make room for `size` more bytes in a wider range or in scratch, keeping what was written and `ahead` bytes after `position`. */
   private overflow(size: number, ahead = 0): this {
     const written = this.position - this.start;
+    const wider = this.widen?.(written + size);
+    this.widen = undefined;
+    if (wider !== undefined) {
+      this.memory.copyWithin(wider.start, this.start, this.position + ahead);
+      this.start = wider.start;
+      this.position = wider.start + written;
+      this.limit = wider.end;
+      return this;
+    }
     const target = this.scratch;
     if (written + size > target.length) {
       this.scratch = allocateScratch(Math.max(SCRATCH_BYTES, target.length * 2, written + size));

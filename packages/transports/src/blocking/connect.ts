@@ -107,13 +107,8 @@ export function connectRingSync(
   const onSemaphore = waitOption(options) === "semaphore";
   const deadline = performance.now() + timeoutMs;
   const { fd, peer } = connectSocket(native, address, target, options, timeoutMs);
-  const { segment, capacity } = receiveSegmentSync(
-    native,
-    fd,
-    address,
-    Math.max(0, deadline - performance.now()),
-  );
-  return new BlockingRingConnection(native, segment, capacity, fd, onSemaphore, pollUs, peer);
+  const { rings } = receiveSegmentSync(native, fd, address, Math.max(0, deadline - performance.now()));
+  return new BlockingRingConnection(native, rings, fd, onSemaphore, pollUs, peer);
 }
 
 function waitOption(options: TransportOptions): "semaphore" | "socket" {

@@ -1,6 +1,6 @@
 import type { BlockingConnection, Peer, Traits } from "@sluice/core";
-import type { Native, RingWaiter, Segment } from "@sluice/native";
-import { RingConnection } from "../ring/connection.js";
+import type { Native, RingWaiter } from "@sluice/native";
+import { RingConnection, type Rings } from "../ring/connection.js";
 import { StreamConnection } from "../stream/connection.js";
 import { BlockingByteChannel } from "./byte-channel.js";
 
@@ -54,17 +54,15 @@ export class BlockingRingConnection extends RingConnection implements BlockingCo
   /** Takes ownership of the segment and of `fd`, its control socket. */
   constructor(
     native: Native,
-    segment: Segment,
-    capacity: number,
+    rings: Rings,
     fd: number,
     onSemaphore: boolean,
     pollUs: number,
     peer: Peer,
   ) {
-    const waiter = new native.RingWaiter(fd, segment, 1, onSemaphore, pollUs);
+    const waiter = new native.RingWaiter(fd, rings.segment, 1, onSemaphore, pollUs);
     super(
-      segment,
-      capacity,
+      rings,
       1,
       () => ({
         words: waiter.words,

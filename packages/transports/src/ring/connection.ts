@@ -8,9 +8,12 @@ import {
   type Traits,
 } from "@sluice/core";
 import type { RingChannel, RingHandler, Segment } from "@sluice/native";
+import { Blocks } from "./blocks.js";
 import {
   ALIGNMENT,
   AWAKE,
+  BLOCK_RECORD,
+  BLOCK_RECORD_BYTES,
   dataOffset,
   headOffset,
   padded,
@@ -21,7 +24,7 @@ import {
 } from "./layout.js";
 import { giveBack, takeScratch, type Scratch } from "./scratch.js";
 
-/** The largest frame over a ring, unless half of the ring is smaller. */
+/** The largest frame in a ring, unless half of the ring is smaller. */
 export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
 
 /** How much is copied out of the ring at a time. The writer has that room again while the frames are looked at. */
@@ -29,6 +32,15 @@ const BATCH_BYTES = 32 * 1024;
 
 /** Below this a loop is faster than `Uint8Array.set`, which needs a view made for it. */
 const LOOP_BYTES = 256;
+
+/** A segment and the sizes of what is in it. */
+export interface Rings {
+  readonly segment: Segment;
+  /** Bytes of each ring. */
+  readonly capacity: number;
+  /** Bytes of each block; 0 without blocks. */
+  readonly blockBytes: number;
+}
 
 /** Indices into `RingChannel.words`. */
 const TAKEN = 0;
@@ -53,6 +65,8 @@ const NOTHING = new Uint8Array(0);
 export class RingConnection implements Connection, RingHandler {
   readonly traits: Traits;
   readonly peer: Peer;
+  /** Its blocks, if the segment has any. */
+  readonly large: Blocks | undefined;
   memory: Uint8Array;
   rangeStart = 0;
   /** Zero when nothing is reserved. */
@@ -84,6 +98,8 @@ export class RingConnection implements Connection, RingHandler {
   #head = 0;
   #peerTail = 0;
   #tail = 0;
+  /** The block that is reserved, or -1. */
+  #block = -1;
 
   #handler: ConnectionHandler | undefined;
   #state = OPEN;
@@ -92,10 +108,9 @@ export class RingConnection implements Connection, RingHandler {
   #error: Error | undefined;
   #told = false;
 
-  /** Takes ownership of `segment`. `open` makes its channel, which must not call its handler before `start`. */
+  /** Takes ownership of the segment. `open` makes its channel, which must not call its handler before `start`. */
   constructor(
-    segment: Segment,
-    capacity: number,
+    { segment, capacity, blockBytes }: Rings,
     endpoint: Endpoint,
     open: (handler: RingHandler) => RingChannel,
     peer: Peer,
@@ -106,6 +121,7 @@ export class RingConnection implements Connection, RingHandler {
     this.#maxFrameBytes = Math.min(MAX_FRAME_BYTES, capacity / 2);
     this.traits = { maxFrameBytes: this.#maxFrameBytes, peerDeath: "carrier", reconnectable: true };
     this.peer = peer;
+    this.large = blockBytes > 0 ? new Blocks(segment, capacity, blockBytes, endpoint) : undefined;
     this.memory = new Uint8Array(segment.buffer);
     this.#shared = new Int32Array(segment.buffer);
     this.#fault = segment.fault;
@@ -133,6 +149,7 @@ export class RingConnection implements Connection, RingHandler {
 
   reserve(min: number): boolean {
     if (this.#state === CLOSED) return false;
+    if (min > this.#maxFrameBytes) return this.#reserveBlock(min);
     let free = this.#capacity - ((this.#head - this.#peerTail) >>> 0);
     if (free < this.#maxFrameBytes) {
       free = this.#look();
@@ -145,6 +162,19 @@ export class RingConnection implements Connection, RingHandler {
     const start = this.#outData + (this.#head & (this.#capacity - 1));
     this.rangeStart = start;
     this.rangeEnd = start + (free < this.#maxFrameBytes ? free : this.#maxFrameBytes);
+    return true;
+  }
+
+  /** A block, and room for the record that tells of it. */
+  #reserveBlock(min: number): boolean {
+    const block = this.large?.free() ?? -1;
+    if (block < 0 || min > this.large!.maxBytes) {
+      throw new RangeError(`reserve of ${min} bytes, for which no memory is available`);
+    }
+    if (!this.reserve(BLOCK_RECORD_BYTES)) return false;
+    this.#block = block;
+    this.rangeStart = this.large!.start(block);
+    this.rangeEnd = this.rangeStart + this.large!.maxBytes;
     return true;
   }
 
@@ -186,6 +216,7 @@ export class RingConnection implements Connection, RingHandler {
     }
     this.rangeEnd = 0;
     if (this.#state === CLOSED) return this.#release();
+    if (this.#block >= 0) used = this.#useBlock(used);
     const words = this.#words;
     const head = (this.#head + padded(used)) | 0;
     this.#head = head;
@@ -194,6 +225,16 @@ export class RingConnection implements Connection, RingHandler {
     Atomics.store(this.#shared, this.#outHead, head);
     this.#wakePeer();
     if (words[LISTED] === 0) this.#channel.watch();
+  }
+
+  /** Writes the record of the block that was reserved, in which there is a frame of `bytes`. Returns the record's size. */
+  #useBlock(bytes: number): number {
+    const at = (this.#outData + (this.#head & (this.#capacity - 1))) >> 2;
+    this.#shared[at] = BLOCK_RECORD | this.#block;
+    this.#shared[at + 1] = bytes;
+    this.large!.use(this.#block);
+    this.#block = -1;
+    return BLOCK_RECORD_BYTES;
   }
 
   #wakePeer(): void {
@@ -211,6 +252,7 @@ export class RingConnection implements Connection, RingHandler {
 
   cancel(): void {
     this.rangeEnd = 0;
+    this.#block = -1;
     if (this.#state === CLOSED) this.#release();
   }
 
@@ -250,6 +292,7 @@ export class RingConnection implements Connection, RingHandler {
 
   #release(): void {
     this.memory = NOTHING;
+    this.large?.close();
     this.#segment.close();
   }
 
@@ -323,8 +366,10 @@ export class RingConnection implements Connection, RingHandler {
       for (let left = available; left > 0 && this.#state === OPEN;) {
         const bytes = this.#measure(left);
         if (bytes < 0) {
-          this.#refuseOversized(scratch);
-          return;
+          if (!this.#isBlock()) return this.#refuseOversized(scratch);
+          this.#takeBlock(head);
+          left -= BLOCK_RECORD_BYTES;
+          continue;
         }
         this.#copy(scratch, bytes);
         this.#advance(bytes, head);
@@ -336,7 +381,7 @@ export class RingConnection implements Connection, RingHandler {
     }
   }
 
-  /** How many of `left` bytes, whole records, to take at once; -1 when the first is longer than any may be. */
+  /** How many of `left` bytes, whole records, to take at once; -1 when the first is longer than any frame in the ring may be. */
   #measure(left: number): number {
     const base = this.#inData + (this.#tail & (this.#capacity - 1));
     let bytes = 0;
@@ -352,6 +397,23 @@ export class RingConnection implements Connection, RingHandler {
       bytes += size;
     }
     return bytes;
+  }
+
+  /** Whether the record at the tail, which is not of a frame in the ring, tells of a block. */
+  #isBlock(): boolean {
+    if (this.large === undefined) return false;
+    const at = this.#inData + (this.#tail & (this.#capacity - 1));
+    return (this.#shared[at >> 2]! & BLOCK_RECORD) !== 0;
+  }
+
+  #takeBlock(head: number): void {
+    const at = (this.#inData + (this.#tail & (this.#capacity - 1))) >> 2;
+    const block = (this.#shared[at]! & ~BLOCK_RECORD) >>> 0;
+    const bytes = this.#shared[at + 1]! >>> 0;
+    const frame = bytes < FRAME_HEADER_BYTES ? undefined : this.large!.receive(block, bytes);
+    if (frame === undefined) throw this.#corrupt(`it has published a frame of ${bytes} bytes in block ${block}`);
+    this.#advance(BLOCK_RECORD_BYTES, head);
+    this.#handler!.onLargeFrame!(frame);
   }
 
   #copy(scratch: Scratch, bytes: number): void {

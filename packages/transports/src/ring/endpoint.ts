@@ -7,7 +7,7 @@ import { connectSocket } from "../unix/connect.js";
 import { listenSocket } from "../unix/listen.js";
 import { RingConnection } from "./connection.js";
 import { receiveSegment, sendRefusal, sendSegment } from "./handshake.js";
-import { capacityOption, pollOption } from "./options.js";
+import { blockOption, capacityOption, pollOption } from "./options.js";
 
 /** Where the segments of a listener come from; `directory` is where files are made. */
 export interface SegmentSource {
@@ -25,12 +25,11 @@ export async function connectRing(
 ): Promise<Connection> {
   const pollUs = pollOption(options);
   const { socket, peer } = await connectSocket(platform, address, target, options);
-  const { segment, capacity, fd } = await receiveSegment(native, socket.fd!, address, signalOption(options));
+  const { rings, fd } = await receiveSegment(native, socket.fd!, address, signalOption(options));
   return new RingConnection(
-    segment,
-    capacity,
+    rings,
     1,
-    (handler) => new native.RingChannel(fd, segment, 1, handler, pollUs),
+    (handler) => new native.RingChannel(fd, rings.segment, 1, handler, pollUs),
     peer,
   );
 }
@@ -47,17 +46,19 @@ export async function listenRing(
 ): Promise<Listener> {
   const pollUs = pollOption(options);
   const capacity = capacityOption(options);
+  const blockBytes = blockOption(options, source.kind);
   const onSocket = (socket: StreamSocket, peer: Peer): void => {
     const fd = socket.fd!;
     let segment: Segment;
     try {
-      segment = new native.Segment(source.kind, capacity, source.directory);
+      segment = new native.Segment(source.kind, capacity, blockBytes, source.directory);
     } catch (error) {
       return sendRefusal(native, fd, (error as Error).message);
     }
+    const rings = { segment, capacity, blockBytes };
     let control: number;
     try {
-      control = sendSegment(native, fd, segment, source.kind, capacity);
+      control = sendSegment(native, fd, source.kind, rings);
     } catch {
       // It went away again, or sees now that the connection is closed.
       return segment.close();
@@ -65,8 +66,7 @@ export async function listenRing(
     segment.closeHandle();
     accept(
       new RingConnection(
-        segment,
-        capacity,
+        rings,
         0,
         (handler) => new native.RingChannel(control, segment, 0, handler, pollUs),
         peer,

@@ -3,13 +3,14 @@
  * has accepted, and the client says nothing. docs/shared-memory.md, "Set-up".
  */
 import { RpcError, Status } from "@sluice/core";
-import type { ByteChannel, Native, Segment, SegmentKind } from "@sluice/native";
+import type { ByteChannel, Native, SegmentKind } from "@sluice/native";
 import { END } from "../stream/channel.js";
+import type { Rings } from "./connection.js";
 import { MIN_CAPACITY } from "./layout.js";
 
 const MAGIC = 0x52474c53; // "SLGR"
-const VERSION = 1;
-const MESSAGE_BYTES = 20;
+const VERSION = 2;
+const MESSAGE_BYTES = 24;
 const MAX_REASON_BYTES = 1024;
 
 /** Instead of a kind: the server cannot make a segment, and text that says why follows. */
@@ -21,13 +22,12 @@ const encoder = new TextEncoder();
 
 /** What came of a handshake; the receiver owns both. */
 export interface Received {
-  readonly segment: Segment;
-  readonly capacity: number;
+  readonly rings: Rings;
   /** The control socket. */
   readonly fd: number;
 }
 
-function message(kind: number, size: number, id: number): Uint8Array {
+function message(kind: number, size: number, id: number, blockBytes: number): Uint8Array {
   const bytes = new Uint8Array(MESSAGE_BYTES);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MAGIC, true);
@@ -35,21 +35,21 @@ function message(kind: number, size: number, id: number): Uint8Array {
   view.setUint32(8, kind, true);
   view.setUint32(12, size, true);
   view.setInt32(16, id, true);
+  view.setUint32(20, blockBytes, true);
   return bytes;
 }
 
-/** The server's part: sends `segment` over the socket `fd`, which becomes the caller's again. */
+/** The server's part: sends the segment over the socket `fd`, which becomes the caller's again. */
 export function sendSegment(
   native: Native,
   fd: number,
-  segment: Segment,
   kind: SegmentKind,
-  capacity: number,
+  { segment, capacity, blockBytes }: Rings,
 ): number {
   const channel = new native.ByteChannel(fd, fd, SILENT);
   try {
     const byNumber = kind === "sysv";
-    const bytes = message(KINDS.indexOf(kind) + 1, capacity, byNumber ? segment.handle : 0);
+    const bytes = message(KINDS.indexOf(kind) + 1, capacity, byNumber ? segment.handle : 0, blockBytes);
     if (byNumber) write(channel, bytes);
     else channel.sendDescriptors(bytes, [segment.handle]);
     // The socket is new, so its buffer has taken all of it.
@@ -64,7 +64,7 @@ export function sendSegment(
 export function sendRefusal(native: Native, fd: number, reason: string): void {
   const channel = new native.ByteChannel(fd, fd, SILENT);
   const text = encoder.encode(reason).subarray(0, MAX_REASON_BYTES);
-  write(channel, message(REFUSAL, text.length, 0), text);
+  write(channel, message(REFUSAL, text.length, 0, 0), text);
   channel.close();
 }
 
@@ -90,8 +90,9 @@ function openSegment(
   bytes: Uint8Array,
   descriptor: number | undefined,
   address: string,
-): { segment: Segment; capacity: number } | undefined {
-  if (bytes.length < MESSAGE_BYTES) return undefined;
+): Rings | undefined {
+  // The first 8 bytes are of every version.
+  if (bytes.length < 8) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   if (view.getUint32(0, true) !== MAGIC) {
     throw cannotConnect(address, "who listens there is no server of shared memory (is it one of unix: ?)");
@@ -103,6 +104,7 @@ function openSegment(
       `the server's segments have version ${version}, and this process knows ${VERSION}`,
     );
   }
+  if (bytes.length < MESSAGE_BYTES) return undefined;
   const number = view.getUint32(8, true);
   const size = view.getUint32(12, true);
   if (number === REFUSAL) {
@@ -122,8 +124,9 @@ function openSegment(
   }
   const handle = kind === "sysv" ? view.getInt32(16, true) : descriptor;
   if (handle === undefined) throw cannotConnect(address, "the server sent no descriptor of its segment");
+  const blockBytes = view.getUint32(20, true);
   try {
-    return { segment: new native.Segment(kind, size, handle), capacity: size };
+    return { segment: new native.Segment(kind, size, blockBytes, handle), capacity: size, blockBytes };
   } catch (error) {
     throw cannotConnect(address, (error as Error).message, { cause: error });
   }
@@ -144,7 +147,7 @@ export function receiveSegmentSync(native: Native, fd: number, address: string, 
       if (count > 0) {
         end += count;
         const opened = openSegment(native, bytes.subarray(0, end), descriptors[0], address);
-        if (opened !== undefined) return { ...opened, fd };
+        if (opened !== undefined) return { rings: opened, fd };
       } else if (!blocking.awaitReady(fd, -1, Math.max(0, deadline - performance.now()), 0)) {
         throw cannotConnect(address, `the server sent no segment for ${Math.ceil(timeoutMs)} ms`);
       }
@@ -191,7 +194,7 @@ export function receiveSegment(
           if (opened === undefined) return bytes;
           end();
           for (const received of descriptors.splice(0)) native.closeFd(received);
-          resolve({ ...opened, fd: channel.detach() });
+          resolve({ rings: opened, fd: channel.detach() });
         } catch (error) {
           fail(error);
         }

@@ -1,5 +1,5 @@
 /**
- * Where things are in a segment: version 1 of docs/shared-memory.md, which says who writes each word and in what order.
+ * Where things are in a segment: version 2 of docs/shared-memory.md, which says who writes each word and in what order.
  * Offsets in bytes; every word is a u32 on a cache line of its own.
  */
 
@@ -34,6 +34,27 @@ export function dataOffset(writer: Endpoint, capacity: number): number {
   return HEADER_BYTES + writer * 2 * capacity;
 }
 
+/** How many blocks each endpoint writes, if the segment has any. */
+export const BLOCKS = 4;
+
+/** Whether a block that `writer` writes is `USED`: set by its writer, and taken down by its reader. */
+export function blockStateOffset(writer: Endpoint, block: number): number {
+  return 3584 + writer * 256 + block * 64;
+}
+
+/** The values of a block's state. */
+export const FREE = 0;
+export const USED = 1;
+
+/** Where a block that `writer` writes has its data. */
+export function blockOffset(writer: Endpoint, block: number, capacity: number, blockBytes: number): number {
+  return HEADER_BYTES + 4 * capacity + (writer * BLOCKS + block) * blockBytes;
+}
+
+/** A record whose first word has this bit stands for the block of the number in the other bits; the frame's size follows. */
+export const BLOCK_RECORD = 0x8000_0000;
+export const BLOCK_RECORD_BYTES = 8;
+
 /** Not asleep: nobody need ring. The other values say by what to wake: 1 its doorbell, 2 its semaphore. */
 export const AWAKE = 0;
 
@@ -48,3 +69,7 @@ export function padded(frameBytes: number): number {
 /** Capacities that the rings of one segment may have: powers of two in this range, so that a frame of 16 KiB fits. */
 export const MIN_CAPACITY = 64 * 1024;
 export const MAX_CAPACITY = 1024 * 1024 * 1024;
+
+/** A block is a multiple of this, up to a size that leaves room for the addresses of eight. */
+export const PAGE_BYTES = 4096;
+export const MAX_BLOCK_BYTES = 256 * 1024 * 1024;

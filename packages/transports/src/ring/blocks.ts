@@ -1,0 +1,123 @@
+import type { LargeFrame, LargeFrames } from "@sluice/core";
+import type { Segment } from "@sluice/native";
+import {
+  BLOCKS,
+  FREE,
+  USED,
+  blockOffset,
+  blockStateOffset,
+  type Endpoint,
+} from "./layout.js";
+
+/**
+ * The blocks of one end of a segment: memory for frames that are too large for the ring, which only tells of them. A reader may
+ * keep a block for as long as it likes, while the ring goes on; a writer that has none left uses the ring.
+ *
+ * The peer can write to all of it at any time. What it says of a block is a wish: a state that it changes at the wrong time makes
+ * it read other bytes than it was sent, and nothing else.
+ */
+export class Blocks implements LargeFrames {
+  /** Bytes of one block. */
+  readonly maxBytes: number;
+
+  readonly #segment: Segment;
+  readonly #memory: Uint8Array;
+  readonly #shared: Int32Array;
+  readonly #endpoint: Endpoint;
+  readonly #capacity: number;
+  /** Which outbound blocks have been published, and were not seen free since: a bit each. */
+  #used = 0;
+  /** Inbound blocks that have not been released. */
+  readonly #received: (BlockFrame | undefined)[] = [];
+
+  constructor(segment: Segment, capacity: number, blockBytes: number, endpoint: Endpoint) {
+    this.#segment = segment;
+    this.#memory = new Uint8Array(segment.buffer);
+    this.#shared = new Int32Array(segment.buffer);
+    this.#endpoint = endpoint;
+    this.#capacity = capacity;
+    this.maxBytes = blockBytes;
+  }
+
+  get available(): boolean {
+    return this.free() >= 0;
+  }
+
+  /** The number of an outbound block that may be written, always the lowest, whose memory is in use already; -1 if there is none. */
+  free(): number {
+    for (let block = 0; block < BLOCKS; block++) {
+      if ((this.#used & (1 << block)) === 0) return block;
+      // SYNC POINT 8: the state, then what is written to the block.
+      if (Atomics.load(this.#shared, blockStateOffset(this.#endpoint, block) >> 2) !== FREE) continue;
+      this.#used &= ~(1 << block);
+      return block;
+    }
+    return -1;
+  }
+
+  /** Where an outbound block begins in the segment. */
+  start(block: number): number {
+    return blockOffset(this.#endpoint, block, this.#capacity, this.maxBytes);
+  }
+
+  /** The block has been written. The record that tells of it must follow. */
+  use(block: number): void {
+    this.#used |= 1 << block;
+    Atomics.store(this.#shared, blockStateOffset(this.#endpoint, block) >> 2, USED);
+  }
+
+  /** The frame of `bytes` in an inbound block; undefined if there can be none. */
+  receive(block: number, bytes: number): BlockFrame | undefined {
+    if (block >= BLOCKS || bytes > this.maxBytes || this.#received[block] !== undefined) return undefined;
+    const writer: Endpoint = this.#endpoint === 0 ? 1 : 0;
+    const start = blockOffset(writer, block, this.#capacity, this.maxBytes);
+    return (this.#received[block] = new BlockFrame(this.#segment, this.#memory, start, start + bytes, () => {
+      this.#received[block] = undefined;
+      // SYNC POINT 8: the last look at the block, then its state.
+      Atomics.store(this.#shared, blockStateOffset(writer, block) >> 2, FREE);
+    }));
+  }
+
+  /** The segment is about to go: nobody may look at it any more. */
+  close(): void {
+    for (const frame of this.#received) frame?.release();
+  }
+}
+
+class BlockFrame implements LargeFrame {
+  readonly memory: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  readonly #segment: Segment;
+  #lent: ArrayBuffer[] = [];
+  #giveBack: (() => void) | undefined;
+
+  constructor(segment: Segment, memory: Uint8Array, start: number, end: number, giveBack: () => void) {
+    this.#segment = segment;
+    this.memory = memory;
+    this.start = start;
+    this.end = end;
+    this.#giveBack = giveBack;
+  }
+
+  get lent(): boolean {
+    return this.#lent.length > 0;
+  }
+
+  lend(start: number, end: number): Uint8Array {
+    if (this.#giveBack === undefined) throw new Error("the frame has been released");
+    if (!(start >= this.start && start < end && end <= this.end)) throw new RangeError("beyond the frame");
+    const buffer = this.#segment.lend(start, end - start);
+    this.#lent.push(buffer);
+    return new Uint8Array(buffer);
+  }
+
+  release(): void {
+    const giveBack = this.#giveBack;
+    if (giveBack === undefined) return;
+    this.#giveBack = undefined;
+    for (const buffer of this.#lent) this.#segment.recall(buffer);
+    this.#lent = [];
+    giveBack();
+  }
+}
