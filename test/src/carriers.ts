@@ -33,6 +33,8 @@ export interface Carrier {
   readonly shared: boolean;
   /** The carrier that this one differs from in nothing but the form of its address: enough to test one of them at length. */
   readonly like?: string;
+  /** Whether it lends the bytes of large messages to those who ask for that. */
+  readonly lends?: boolean;
   /** Start a server and connect to it. */
   open(options?: OpenOptions): Promise<Link>;
 }
@@ -268,7 +270,7 @@ export const carriers: readonly Carrier[] = [
   spawned("stdio:"),
   ...(native
     ? [
-        listening("shm:", shm),
+        { ...listening("shm:", shm), lends: true },
         {
           // Rings that are full most of the time, of the other kinds of memory.
           ...listening("shm: (posix, small)", shm, { segment: "posix", capacity: 64 << 10, poll: { us: 0 } }),

@@ -8,6 +8,7 @@ import {
   type Implementation,
   type ServerContext,
   type ServiceDefinition,
+  type ServiceOptions,
 } from "@sluice/node";
 import {
   StreamingInputCallRequest,
@@ -17,7 +18,12 @@ import {
   type SimpleResponse,
 } from "./gen/grpc/testing/messages.js";
 import { TestServiceDefinition } from "./gen/grpc/testing/test.js";
-import { ProbeDefinition, type Chunk, type HoldRequest } from "./gen/sluice/testing/probe.js";
+import {
+  LenderDefinition,
+  ProbeDefinition,
+  type Chunk,
+  type HoldRequest,
+} from "./gen/sluice/testing/probe.js";
 import { pattern, payload } from "./payload.js";
 import { descriptors, residentBytes } from "./processes.js";
 
@@ -26,7 +32,11 @@ const rxjs = () => createRequire(import.meta.url)("rxjs") as typeof Rx;
 
 /** What can be added to: a server, or a channel that takes calls. */
 export interface Registry {
-  add<S extends ServiceDefinition>(definition: S, implementation: Implementation<S>): unknown;
+  add<S extends ServiceDefinition>(
+    definition: S,
+    implementation: Implementation<S>,
+    options?: ServiceOptions,
+  ): unknown;
 }
 
 const { unimplementedCall: _, ...implementedMethods } = TestServiceDefinition.methods;
@@ -302,7 +312,32 @@ function createProbe(close: (options: { timeoutMs?: number }) => void): {
   return { service, probe };
 }
 
-/** Add gRPC's test service and the probe to a server (which Drain closes by `close`) or to a channel. */
+function createLender(): Implementation<typeof LenderDefinition> {
+  let last: Uint8Array = new Uint8Array(0);
+  return {
+    async return(request) {
+      last = request.body;
+      await setTimeout(0); // the memory of others is used meanwhile
+      return request;
+    },
+    kept: () => ({ bytes: last.length }),
+    async examine(requests) {
+      let count = 0;
+      let wrong = 0;
+      let ended = 0;
+      let before: Uint8Array | undefined = undefined;
+      for await (const { index, body } of requests) {
+        if (before !== undefined && before.length === 0) ended++;
+        if (Buffer.compare(body, pattern(body.length, index)) !== 0) wrong++;
+        before = body;
+        count++;
+      }
+      return { count, wrong, ended };
+    },
+  };
+}
+
+/** Add gRPC's test service, the lender to a server (which Drain closes by `close`) or to a channel. */
 export function addServices(
   registry: Registry,
   close: (options: { timeoutMs?: number }) => void = () => {},
@@ -310,6 +345,7 @@ export function addServices(
   const { service, probe } = createProbe(close);
   registry.add(ImplementedTestService, testService);
   registry.add(ProbeDefinition, service);
+  registry.add(LenderDefinition, createLender(), { lendBytes: true });
   return probe;
 }
 

@@ -377,7 +377,8 @@ export class SyncCall extends ClientCall {
   error: RpcError | undefined = undefined;
   /** How many messages have been received, taken or not. */
   received = 0;
-  #messages: { readonly message: unknown; readonly cost: number; readonly loan: LargeFrame | undefined }[] = [];
+  #messages: { readonly message: unknown; readonly cost: number; readonly loan: LargeFrame | undefined }[] =
+    [];
   /** What was lent with the message that was taken last. */
   #loan: LargeFrame | undefined = undefined;
 

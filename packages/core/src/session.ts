@@ -535,7 +535,8 @@ export class Session implements ConnectionHandler {
     const header = copyOf(memory, start, start + FRAME_HEADER_BYTES);
     const flags = header[9]!;
     let bytes = LARGE_HEAD_BYTES;
-    for (const part of [Flag.TEXT, Flag.DETAILS, Flag.METADATA]) if ((flags & part) !== 0) bytes += LARGE_PART_BYTES;
+    for (const part of [Flag.TEXT, Flag.DETAILS, Flag.METADATA])
+      if ((flags & part) !== 0) bytes += LARGE_PART_BYTES;
     const head = copyOf(memory, start, Math.min(start + bytes, end));
     head.set(header); // it may have changed meanwhile
     this.#large = frame;
@@ -1436,7 +1437,10 @@ export class Session implements ConnectionHandler {
       try {
         this.#headBytes = at - rangeStart;
         this.#frameCredit = window;
-        codec.encode(message, writer.begin(memory, at, end, this.#maxLargeBytes > 0 ? this.#widen : undefined));
+        codec.encode(
+          message,
+          writer.begin(memory, at, end, this.#maxLargeBytes > 0 ? this.#widen : undefined),
+        );
         overflowed = writer.overflowed;
         if (overflowed) this.#keepEncoded(stream, writer);
         else {
@@ -1819,7 +1823,8 @@ export class Session implements ConnectionHandler {
   /** The end of a `u16 length, bytes` part that begins at `at`. */
   #partEnd(memory: Uint8Array, at: number, end: number): number {
     const partEnd = at + 2 <= end ? at + 2 + readU16(memory, at) : Infinity;
-    if (partEnd > end || partEnd > memory.length) throw new ProtocolError("a part of a frame is longer than the frame");
+    if (partEnd > end || partEnd > memory.length)
+      throw new ProtocolError("a part of a frame is longer than the frame");
     return partEnd;
   }
 

@@ -1,4 +1,4 @@
-import { FRAME_HEADER_BYTES, type Connection, type ConnectionHandler } from "@sluice/core";
+import { FRAME_HEADER_BYTES, type Connection, type ConnectionHandler, type LargeFrame } from "@sluice/core";
 
 interface Waiter {
   readonly ready: () => boolean;
@@ -25,6 +25,8 @@ export class Endpoint implements ConnectionHandler {
   readonly closed: Promise<Error | undefined>;
   /** Takes the frames instead of `frames`. May throw, as a session may. */
   consume: ((memory: Uint8Array, start: number, end: number) => void) | undefined;
+  /** Takes the large frames, and releases them, instead of `frames` or `consume`. */
+  keep: ((frame: LargeFrame) => void) | undefined;
   /** Called at each `onWritable`. */
   whenWritable: (() => void) | undefined;
 
@@ -74,7 +76,9 @@ export class Endpoint implements ConnectionHandler {
     }
     const range = connection.rangeEnd - connection.rangeStart;
     if (range < min) this.#violation(`reserve(${min}) gave a range of ${range} bytes`);
-    if (range > connection.traits.maxFrameBytes) this.#violation(`a range of ${range} bytes exceeds a frame`);
+    const { traits, large } = connection;
+    const most = min > traits.maxFrameBytes && large !== undefined ? large.maxBytes : traits.maxFrameBytes;
+    if (range > most) this.#violation(`a range of ${range} bytes exceeds a frame`);
     if (connection.rangeStart < 0 || connection.rangeEnd > connection.memory.length) {
       this.#violation(`the range ${connection.rangeStart}..${connection.rangeEnd} is outside its memory`);
     }
@@ -125,6 +129,18 @@ export class Endpoint implements ConnectionHandler {
     this.frameCount++;
     if (this.consume === undefined) this.frames.push(memory.slice(start, end));
     else this.consume(memory, start, end);
+    this.#wake();
+  }
+
+  onLargeFrame(frame: LargeFrame): void {
+    if (this.keep === undefined) {
+      this.onFrame(frame.memory, frame.start, frame.end);
+      frame.release();
+      return;
+    }
+    this.#callback("onLargeFrame");
+    this.frameCount++;
+    this.keep(frame);
     this.#wake();
   }
 

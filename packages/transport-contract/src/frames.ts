@@ -18,7 +18,9 @@ export function makeFrame(index: number, bytes: number): Uint8Array {
   view.setUint32(4, index, true);
   view.setUint32(8, (index ^ bytes) >>> 0, true);
   const start = (index * 7919 + bytes) % NOISE_BYTES;
-  frame.set(noise.subarray(start, start + payload), FRAME_HEADER_BYTES);
+  for (let at = FRAME_HEADER_BYTES; at < bytes; at += NOISE_BYTES) {
+    frame.set(noise.subarray(start, start + Math.min(NOISE_BYTES, bytes - at)), at);
+  }
   return frame;
 }
 

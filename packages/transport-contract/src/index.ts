@@ -9,6 +9,7 @@ import { Fixture, TransportFixture } from "./fixture.js";
 import { describeClosing } from "./suite/closing.js";
 import { describeListening } from "./suite/listening.js";
 import { describeProcesses } from "./suite/processes.js";
+import { describeLargeFrames } from "./suite/large-frames.js";
 import { describeReceiving } from "./suite/receiving.js";
 import { describeSending } from "./suite/sending.js";
 import { describeStress } from "./suite/stress.js";
@@ -48,6 +49,7 @@ export function describeConnection(name: string, pair: () => Promise<[Connection
 function describeConnections(fixture: Fixture): void {
   describeSending(fixture);
   describeReceiving(fixture);
+  describeLargeFrames(fixture);
   describeClosing(fixture);
   describeStress(fixture);
 }

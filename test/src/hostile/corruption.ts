@@ -9,7 +9,7 @@ import { connect } from "@sluice/node";
 import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
 import { Child } from "../processes.js";
 import { within } from "../within.js";
-import { Interposer, Word, type Interposed, type Ring, type Side } from "./ring.js";
+import { BLOCKS, Interposer, Word, type Interposed, type Ring, type Side } from "./ring.js";
 import { Random } from "./random.js";
 
 const SOON = 20_000;
@@ -32,7 +32,7 @@ const INTERESTING = [
 function corrupt(ring: Ring, random: Random): void {
   const side = random.below(2) as Side;
   const value = random.chance(50) ? random.pick(INTERESTING) : random.below(0xffff_ffff);
-  switch (random.below(6)) {
+  switch (random.below(8)) {
     case 0: {
       const word = random.pick([Word.head, Word.tail, Word.sleeping, Word.waiting, Word.semaphore])(side);
       return ring.store(word, random.chance(30) ? ring.load(word) + value : value);
@@ -44,6 +44,14 @@ function corrupt(ring: Ring, random: Random): void {
       return ring.store(ring.at(side, (ring.load(Word.tail(side)) + random.below(600)) & ~3), value);
     case 4: // what is being written
       return ring.store(ring.at(side, (ring.load(Word.head(side)) + random.below(600)) & ~3), value);
+    case 5:
+      return ring.store(Word.block(side, random.below(BLOCKS)), value);
+    case 6: {
+      // A block that is being read or written: its frame's header, its message's first fields, or its last.
+      if (ring.blockBytes === 0) return;
+      const at = ring.blockAt(side, random.below(2)) + random.pick([0, 150_000]) + random.below(1000);
+      return ring.store(at & ~3, value);
+    }
     default: // anywhere
       return ring.store(random.below(ring.words.length) * 4, value);
   }

@@ -15,6 +15,7 @@ import { addon, ASLEEP_ON_SOCKET, dial, Doorbell, controlPath, RingPeer, RingStr
 
 const HOLD = "sluice.testing.Probe/Hold";
 const PRODUCE = "sluice.testing.Probe/Produce";
+const LEND = "sluice.testing.Lender/Return";
 const EMPTY = "grpc.testing.TestService/EmptyCall";
 const CONSUME = "sluice.testing.Probe/Consume";
 /** The first fragment of a message of 64 bytes. */
@@ -300,6 +301,98 @@ for (const { kind, scheme, options } of KINDS) {
       const peer = new RawPeer(new RingStream(silent));
       await peer.settle();
     });
+
+    if (kind === "memfd") describeBlocks();
+    else {
+      it("tells of a block where there are none", async () => {
+        const { peer, mapped } = await greeted();
+        mapped.ring.tellOfBlock(0, 100);
+        mapped.ring.publish();
+        mapped.doorbell.ring();
+        await within(SOON, peer.closed, "the end of the connection");
+        await victim.said(/a frame says 2147483648 bytes of payload/);
+      });
+    }
+
+    function describeBlocks(): void {
+      const LIES: readonly [name: string, block: number, bytes: number][] = [
+        ["that does not exist", 4, 100],
+        ["of the largest number", 0x7fff_ffff, 100],
+        ["with less than a header", 0, 11],
+        ["with nothing", 0, 0],
+        ["with more than it holds", 0, 0x0012_0001],
+        ["with the largest number of bytes", 0, 0xffff_ffff],
+      ];
+      for (const [name, block, bytes] of LIES) {
+        it(`tells of a block ${name}`, async () => {
+          const { peer, mapped } = await greeted();
+          mapped.ring.tellOfBlock(block, bytes);
+          mapped.ring.publish();
+          mapped.doorbell.ring();
+          await within(SOON, peer.closed, "the end of the connection");
+          await victim.said(new RegExp(`published a frame of ${bytes} bytes in block ${block}`));
+        });
+      }
+
+      /** A call whose message of 200,000 bytes is lent to its handler. */
+      const lentCall = (slot: number): Buffer => {
+        const body = Buffer.concat([Buffer.from([0x12, 0xc0, 0x9a, 0x0c]), Buffer.alloc(200_000, 7)]);
+        return open(streamId(slot), 0, LEND, Flag.LAST | Flag.MESSAGE, body);
+      };
+
+      it("tells of a block that is lent already", async () => {
+        const { peer, mapped } = await greeted();
+        mapped.ring.writeBlock(0, lentCall(0));
+        mapped.ring.tellOfBlock(0, 100);
+        mapped.ring.publish();
+        mapped.doorbell.ring();
+        await within(SOON, peer.closed, "the end of the connection");
+        await victim.said(/published a frame of 100 bytes in block 0/);
+      });
+
+      it("puts frames into blocks that break the wire's rules", async () => {
+        for (const wrong of [
+          frame({ type: 200, payload: Buffer.alloc(100_000) }),
+          frame({ type: Type.PING, payload: Buffer.alloc(100_000) }),
+          frame({
+            type: Type.OPEN,
+            stream: streamId(0),
+            flags: Flag.METADATA | Flag.NAMED,
+            payload: Buffer.alloc(100_000, 0xff),
+          }),
+          frame({ type: Type.DATA, stream: streamId(9), payload: Buffer.alloc(100_000) }),
+          frame({ type: Type.PING, payload: Buffer.alloc(8), length: 100_000 }),
+        ]) {
+          const { peer, mapped } = await greeted();
+          mapped.ring.writeBlock(3, wrong);
+          mapped.ring.publish();
+          mapped.doorbell.ring();
+          await within(SOON, peer.closed, "the end of the connection");
+          expect(peer.goaway).not.to.equal(undefined);
+        }
+      });
+
+      it("changes the states of blocks at any time, and is served all the same", async () => {
+        const { peer, mapped } = await greeted();
+        for (const value of [0, 1, 2, 0xffff_ffff]) {
+          for (let block = 0; block < 4; block++) {
+            mapped.ring.store(Word.block(0, block), value);
+            mapped.ring.store(Word.block(1, block), value);
+          }
+          await peer.settle();
+        }
+        expect(peer.goaway).to.equal(undefined);
+      });
+
+      it("vanishes while a handler has its bytes", async () => {
+        const { mapped } = await greeted();
+        mapped.ring.writeBlock(1, lentCall(0));
+        mapped.ring.publish();
+        mapped.doorbell.ring();
+        mapped.close();
+        await victim.serves();
+      });
+    }
 
     it("never rings", async () => {
       const peer = await mapped();

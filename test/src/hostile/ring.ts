@@ -14,8 +14,8 @@ import {
 import { within } from "../within.js";
 
 export const SEGMENT_MAGIC = 0x52474c53;
-export const SEGMENT_VERSION = 1;
-export const SETUP_BYTES = 20;
+export const SEGMENT_VERSION = 2;
+export const SETUP_BYTES = 24;
 const HEADER_BYTES = 4096;
 const KINDS: readonly SegmentKind[] = ["memfd", "posix", "sysv", "file"];
 
@@ -29,9 +29,14 @@ export const Word = {
   sleeping: (side: Side) => 2560 + side * 512,
   waiting: (side: Side) => 2688 + side * 512,
   semaphore: (side: Side) => 2816 + side * 512,
+  block: (ring: Side, block: number) => 3584 + ring * 256 + block * 64,
 } as const;
 
 export const ASLEEP_ON_SOCKET = 1;
+
+/** How many blocks each side writes, where there are any, and what a record that tells of one begins with. */
+export const BLOCKS = 4;
+export const BLOCK_RECORD = 0x8000_0000;
 
 /** The addon, without which there are no rings. */
 export function addon(): Native {
@@ -131,6 +136,7 @@ export class Ring {
     readonly segment: Segment,
     readonly capacity: number,
     readonly side: Side,
+    readonly blockBytes = 0,
   ) {
     this.words = new Int32Array(segment.buffer);
     this.bytes = Buffer.from(segment.buffer);
@@ -148,6 +154,25 @@ export class Ring {
   /** Where in the segment the record at a position of a ring is. */
   at(ring: Side, position: number): number {
     return HEADER_BYTES + ring * 2 * this.capacity + (position & (this.capacity - 1));
+  }
+
+  /** Where in the segment a block is that `writer` writes. */
+  blockAt(writer: Side, block: number): number {
+    return HEADER_BYTES + 4 * this.capacity + (writer * BLOCKS + block) * this.blockBytes;
+  }
+
+  /** Put a frame into a block, and write the record that tells of it. */
+  writeBlock(block: number, frame: Buffer): void {
+    frame.copy(this.bytes, this.blockAt(this.side, block));
+    this.store(Word.block(this.side, block), 1);
+    this.tellOfBlock(block, frame.length);
+  }
+
+  tellOfBlock(block: number, bytes: number): void {
+    const record = Buffer.alloc(8);
+    record.writeUInt32LE((BLOCK_RECORD | block) >>> 0, 0);
+    record.writeUInt32LE(bytes >>> 0, 4);
+    this.write(record);
   }
 
   get room(): number {
@@ -220,7 +245,7 @@ export class RingPeer {
         setup.readUInt32LE(20),
         kind === "sysv" ? setup.readInt32LE(16) : fd,
       );
-      return new RingPeer(doorbell, new Ring(segment, capacity, 1), kind, fd);
+      return new RingPeer(doorbell, new Ring(segment, capacity, 1, setup.readUInt32LE(20)), kind, fd);
     } catch (error) {
       doorbell.close();
       throw error;

@@ -2,11 +2,13 @@
 // after another: each until a call fails, which must be by an RpcError. Ends on SIGTERM, and prints as JSON how many calls
 // succeeded and why the others did not.
 import { connect, createSyncClient, RpcError } from "@sluice/node";
-import { ProbeDefinition } from "../gen/sluice/testing/probe.js";
+import { LenderDefinition, ProbeDefinition } from "../gen/sluice/testing/probe.js";
 import { pattern } from "../payload.js";
 
 const [address, mode] = process.argv.slice(2);
 const request = { index: 7, body: pattern(300), hold: "Ünïcödé, 日本語, Ελληνικά, 🎉 ".repeat(8) };
+/** What travels in blocks, and is lent where that can be. */
+const large = { ...request, body: pattern(150_000) };
 const options = { timeoutMs: 250 };
 const failures: Record<string, number> = {};
 let calls = 0;
@@ -30,10 +32,18 @@ async function callUntilFailure(): Promise<void> {
     const call = async () => {
       for (; !stopped; calls++) await client.echo(request, options);
     };
+    const lender = channel.client(LenderDefinition);
+    const lend = async () => {
+      for (; !stopped; calls++) await lender.return(large, options);
+    };
+    const borrow = async () => {
+      const all = { ...options, lendBytes: true };
+      while (!stopped) for await (const _ of client.produce({ count: 5, bytes: 150_000 }, all)) calls++;
+    };
     const stream = async () => {
       while (!stopped) for await (const _ of client.produce({ count: 20, bytes: 5000 }, options)) calls++;
     };
-    const results = await Promise.allSettled([call(), call(), call(), stream()]);
+    const results = await Promise.allSettled([call(), call(), call(), stream(), lend(), borrow()]);
     for (const result of results) if (result.status === "rejected") count(result.reason);
   } finally {
     await channel.close({ timeoutMs: 0 });
@@ -47,7 +57,7 @@ async function blockUntilFailure(): Promise<void> {
   });
   try {
     for (; !stopped; calls++) {
-      client.echo(request);
+      client.echo(calls % 10 === 0 ? large : request);
       // Signals and the end of standard input have their turn.
       if (calls % 100 === 0) await new Promise(setImmediate);
     }

@@ -51,12 +51,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
    * given, once: with a range of the same memory for the `bytes` that the message has at least, the message moves there instead
    * of to scratch.
    */
-  begin(
-    memory: Uint8Array,
-    start: number,
-    end: number,
-    widen?: (bytes: number) => Range | undefined,
-  ): this {
+  begin(memory: Uint8Array, start: number, end: number, widen?: (bytes: number) => Range | undefined): this {
     if (!(start >= 0 && start <= end && end <= memory.length)) {
       throw new RangeError(`range ${start}..${end} is not within memory of ${memory.length} bytes`);
     }

@@ -52,14 +52,7 @@ export class BlockingRingConnection extends RingConnection implements BlockingCo
   readonly #polls: boolean;
 
   /** Takes ownership of the segment and of `fd`, its control socket. */
-  constructor(
-    native: Native,
-    rings: Rings,
-    fd: number,
-    onSemaphore: boolean,
-    pollUs: number,
-    peer: Peer,
-  ) {
+  constructor(native: Native, rings: Rings, fd: number, onSemaphore: boolean, pollUs: number, peer: Peer) {
     const waiter = new native.RingWaiter(fd, rings.segment, 1, onSemaphore, pollUs);
     super(
       rings,

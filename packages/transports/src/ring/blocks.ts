@@ -1,13 +1,6 @@
 import type { LargeFrame, LargeFrames } from "@sluice/core";
 import type { Segment } from "@sluice/native";
-import {
-  BLOCKS,
-  FREE,
-  USED,
-  blockOffset,
-  blockStateOffset,
-  type Endpoint,
-} from "./layout.js";
+import { BLOCKS, FREE, USED, blockOffset, blockStateOffset, type Endpoint } from "./layout.js";
 
 /**
  * The blocks of one end of a segment: memory for frames that are too large for the ring, which only tells of them. A reader may
@@ -27,6 +20,7 @@ export class Blocks implements LargeFrames {
   readonly #capacity: number;
   /** Which outbound blocks have been published, and were not seen free since: a bit each. */
   #used = 0;
+  #closed = false;
   /** Inbound blocks that have not been released. */
   readonly #received: (BlockFrame | undefined)[] = [];
 
@@ -45,6 +39,7 @@ export class Blocks implements LargeFrames {
 
   /** The number of an outbound block that may be written, always the lowest, whose memory is in use already; -1 if there is none. */
   free(): number {
+    if (this.#closed) return -1;
     for (let block = 0; block < BLOCKS; block++) {
       if ((this.#used & (1 << block)) === 0) return block;
       // SYNC POINT 8: the state, then what is written to the block.
@@ -80,6 +75,7 @@ export class Blocks implements LargeFrames {
 
   /** The segment is about to go: nobody may look at it any more. */
   close(): void {
+    this.#closed = true;
     for (const frame of this.#received) frame?.release();
   }
 }

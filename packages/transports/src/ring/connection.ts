@@ -411,7 +411,8 @@ export class RingConnection implements Connection, RingHandler {
     const block = (this.#shared[at]! & ~BLOCK_RECORD) >>> 0;
     const bytes = this.#shared[at + 1]! >>> 0;
     const frame = bytes < FRAME_HEADER_BYTES ? undefined : this.large!.receive(block, bytes);
-    if (frame === undefined) throw this.#corrupt(`it has published a frame of ${bytes} bytes in block ${block}`);
+    if (frame === undefined)
+      throw this.#corrupt(`it has published a frame of ${bytes} bytes in block ${block}`);
     this.#advance(BLOCK_RECORD_BYTES, head);
     this.#handler!.onLargeFrame!(frame);
   }

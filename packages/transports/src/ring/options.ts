@@ -33,7 +33,8 @@ export function capacityOption(options: TransportOptions): number {
 export function blockOption(options: TransportOptions, kind: SegmentKind): number {
   const value = options["block"];
   if (value === undefined) return kind === "memfd" ? DEFAULT_BLOCK_BYTES : 0;
-  if (kind !== "memfd" && value !== 0) throw invalidOption("block", value, `0: only a segment of "memfd" has blocks`);
+  if (kind !== "memfd" && value !== 0)
+    throw invalidOption("block", value, `0: only a segment of "memfd" has blocks`);
   const valid =
     Number.isInteger(value) &&
     (value as number) >= 0 &&

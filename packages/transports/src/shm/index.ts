@@ -14,7 +14,8 @@ const KINDS: readonly SegmentKind[] = ["memfd", "posix", "sysv"];
  *
  * Options of `connect` and `listen`: `poll: { us }`, for how many microseconds at most this end polls before it sleeps (0 to
  * 1,000; default 50); `allowPeer`, as of `unix:`. Of `listen`: `segment`, what the rings are made in ("memfd" (default),
- * "posix" or "sysv"), and `capacity`, the bytes of each of a connection's two rings (a power of two, default 262,144).
+ * "posix" or "sysv"), `capacity`, the bytes of each of a connection's two rings (a power of two, default 262,144), and `block`, the
+ * bytes of each of the blocks for large messages (a multiple of 4,096, default 1,179,648; 0 for none).
  * Of synchronous clients: `wait`, on what they sleep, "socket" (default) or "semaphore".
  */
 export function createShmTransport(native: Native, platform: Platform): Transport {
