@@ -1,6 +1,7 @@
 import { expect } from "chai";
+import { implementations } from "@sluice/bench/implementations/index.js";
 import { measure, type Plan } from "@sluice/bench/runner.js";
-import { quickScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
+import { defaultScenarios, quickScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
 
 const PLAN: Plan = { rounds: 2, warmUpMs: 5, timing: { leadInMs: 5, sliceMs: 10 } };
 
@@ -8,7 +9,17 @@ describe("measuring", function () {
   this.timeout(120_000);
 
   it("gives each scenario a slice a round, checked by its client", async () => {
-    const scenarios = quickScenarios().filter(({ bytes, inFlight }) => bytes === 64 && inFlight === 1);
+    // One of each kind on each transport of each implementation: the one with the smallest and fewest messages.
+    const scenarios = defaultScenarios().filter(
+      ({ implementation, transport, kind }, index, all) =>
+        index ===
+        all.findIndex(
+          (other) =>
+            other.implementation === implementation && other.transport === transport && other.kind === kind,
+        ),
+    );
+    const covered = new Set(scenarios.map(({ implementation }) => implementation));
+    expect([...covered]).to.have.members(Object.keys(implementations));
     const stages: string[] = [];
     const { slices, skipped } = await measure(scenarios, PLAN, (text) => stages.push(text));
     expect(skipped).to.deep.equal([]);
