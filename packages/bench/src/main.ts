@@ -104,7 +104,7 @@ const command = new Command("npm run bench --")
   .option("--markdown", "print the tables in markdown")
   .option("--from <file>", "instead of measuring, take a result written by --json")
   .option("--list", "print the scenarios' ids and do nothing else")
-  .option("--profile <id>", "instead, print where the CPU time of one scenario goes")
+  .option("--profile <id>", "instead, print where the CPU time of one scenario goes, by V8's profiler")
   .showHelpAfterError("(--help lists the options)");
 
 // Exit in order, so that what was put into the file system is removed.
