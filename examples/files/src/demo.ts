@@ -37,6 +37,7 @@ const addresses = [
   `unix:${join(scratch, "files.sock")}`,
   "tcp://127.0.0.1:0",
   "tls://127.0.0.1:0",
+  "udp://127.0.0.1:0",
   `shm:${join(scratch, "files.shm")}`,
   `mmap:${join(scratch, "files.mmap")}`,
   `fifo:${join(scratch, "files.fifo")}`,

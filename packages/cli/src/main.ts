@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { buf } from "./buf.js";
@@ -60,6 +61,11 @@ for (const [name, purpose] of [
       process.exitCode = (await buf([name, ...args])).exitCode;
     });
 }
+
+program
+  .command("secret")
+  .description("print a new secret for both ends of udp: connections: 32 random bytes in hexadecimal")
+  .action(() => console.log(randomBytes(32).toString("hex")));
 
 try {
   await program.parseAsync();

@@ -29,6 +29,14 @@ describe("sluice", function () {
     expect(await workspace.sluice("--version")).to.include({ exitCode: 0, stdout: `${version}\n` });
   });
 
+  it("prints a new secret each time", async () => {
+    const [one, other] = [await workspace.sluice("secret"), await workspace.sluice("secret")];
+    expect(one.stdout).to.match(/^[0-9a-f]{64}\n$/);
+    expect(other.stdout)
+      .to.match(/^[0-9a-f]{64}\n$/)
+      .and.to.not.equal(one.stdout);
+  });
+
   it("explains how it is used when it is used wrongly", async () => {
     await fails(["generate", "--out", "gen"], "missing required argument 'inputs'", "Usage: sluice generate");
     await fails(["generate", "proto"], "--out <dir>' not specified");
