@@ -324,10 +324,12 @@ const STEM = `.sluice-${TOKEN.toString("hex")}`;
       const stems = await announced(server);
       open(stems.up, O_RDONLY);
       const down = open(stems.down, O_WRONLY);
-      // One turn of the event loop finds both.
-      writeSync(down, Buffer.concat([Buffer.of(1), makeFrame(0, 100)]));
+      await setImmediate();
+      await setImmediate();
+      // One turn of the event loop finds both, the end first.
       closeSync(server);
       fds = fds.filter((fd) => fd !== server);
+      writeSync(down, Buffer.concat([Buffer.of(1), makeFrame(0, 100)]));
       const endpoint = new Endpoint(await connecting).start();
       await endpoint.received(1);
       expect(endpoint.frames[0]).to.deep.equal(makeFrame(0, 100));
@@ -353,6 +355,10 @@ const STEM = `.sluice-${TOKEN.toString("hex")}`;
       ["a part of the magic", [MAGIC.subarray(0, 3)]],
       ["half an announcement", [honest.subarray(0, 17)]],
       ["announcements of nobody", [MAGIC, Buffer.alloc(16, 1), MAGIC, Buffer.alloc(16, 2)]],
+      [
+        "a rendezvous full of announcements",
+        Array<Buffer>(2700).fill(Buffer.concat([MAGIC, Buffer.alloc(16, 3)])),
+      ],
       ["the magic, again and again", Array<Buffer>(100).fill(MAGIC)],
     ] as const) {
       it(`finds an announcement behind ${what}`, async () => {

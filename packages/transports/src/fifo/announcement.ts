@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 
 const MAGIC = Buffer.from("SLFIFO1\n");
 const TOKEN_BYTES = 16;
-const ANNOUNCEMENT_BYTES = MAGIC.length + TOKEN_BYTES;
+export const ANNOUNCEMENT_BYTES = MAGIC.length + TOKEN_BYTES;
 
 /** The names of a client's FIFOs in the rendezvous's directory: to the server (`up`), and to the client (`down`). */
 export interface Names {

@@ -9,7 +9,7 @@ import type { Platform } from "../platform/index.js";
 import { lockFile } from "../unix/lock.js";
 import { allowPeerOption, refusal, type AllowPeer } from "../unix/peer.js";
 import { openDirectory, parseFifoAddress } from "./address.js";
-import { takeAnnouncements, upOf, type Names } from "./announcement.js";
+import { ANNOUNCEMENT_BYTES, takeAnnouncements, upOf, type Names } from "./announcement.js";
 import { fifoConnection, openFifo, removeFifo, type Fifo } from "./fifo.js";
 
 export async function listen(
@@ -109,6 +109,9 @@ interface Rendezvous {
   readonly fd: number;
 }
 
+/** Of the rendezvous: for as many clients at a time as a socket accepts, so that those who come in crowds do not hold up the rest. */
+const READ_BYTES = 64 * ANNOUNCEMENT_BYTES;
+
 const NOTHING = Buffer.alloc(0);
 
 class FifoListener implements Listener, ByteHandler {
@@ -137,7 +140,7 @@ class FifoListener implements Listener, ByteHandler {
     this.address = at.address;
     this.#allow = allow;
     this.#accept = accept;
-    this.#channel = new native.ByteChannel(at.fd, at.fd, this);
+    this.#channel = new native.ByteChannel(at.fd, at.fd, this, { maxReadBytes: READ_BYTES });
     this.#channel.start();
     this.#forget = atExit(() => this.#remove());
   }
