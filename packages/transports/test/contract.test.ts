@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import { memory, tls } from "@sluice/transports";
+import { auto, memory, tls } from "@sluice/transports";
 import { describeConnection, describeTransport } from "@sluice/transport-contract";
 import { certificate } from "./certificates.js";
 import { freshPath, pipePair, variants } from "./subjects.js";
@@ -23,18 +23,18 @@ describeTransport("tls", {
   malformed: ["tls:", "tls://127.0.0.1", "tls://[::1]", "tls://127.0.0.1:65536"],
 });
 
+describeTransport("auto", {
+  transport: auto,
+  address: () => `auto:${names++}`,
+  module: { url, export: "auto" },
+  malformed: ["auto:", "auto:a/b", "auto:..", "auto:a\0b", `auto:${"a".repeat(107)}`],
+  delegates: true,
+});
+
 for (const { name, transports } of variants) {
   const { pipe, tcp, udp, unix, shm, mmap, fifo, mq, sysvmq } = transports;
 
   describeConnection(`pipe (${name})`, () => pipePair(pipe));
-
-  describeTransport(`auto (${name})`, {
-    transport: transports.auto,
-    address: () => `auto:${names++}`,
-    module: { url, export: `${name}Transports.auto` },
-    malformed: ["auto:", "auto:a/b", "auto:..", "auto:a\0b", `auto:${"a".repeat(107)}`],
-    delegates: true,
-  });
 
   describeTransport(`unix, path (${name})`, {
     transport: unix,

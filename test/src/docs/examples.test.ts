@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { expect } from "chai";
+import { serverOptions } from "../identity.js";
 import { repository } from "./sandbox.js";
 
 const execute = promisify(execFile);
@@ -115,6 +116,16 @@ describe("the examples", function () {
     it("hashes", async () => {
       const sha256 = createHash("sha256").update(content).digest("hex");
       expect(await client("hash", "sub/large.txt")).to.deep.equal([`${sha256}  sub/large.txt`]);
+    });
+
+    it("is reached over tls: with the certificate of its server", async () => {
+      for (const [name, pem] of Object.entries(serverOptions))
+        writeFileSync(join(scratch, name), pem as string);
+      const pems = ["cert", "key"].map((name) => join(scratch, name));
+      const address = await serve("files", "tls://127.0.0.1:0", join(scratch, "root"), ...pems);
+      const list = (...args: string[]) => run("files", "client", "--address", address, ...args, "list");
+      expect(await list("--ca", pems[0]!)).to.have.lengthOf(2);
+      expect(await refusal(list())).to.match(/^PERMISSION_DENIED: .* is self-signed/);
     });
 
     it("searches text files", async () => {
