@@ -14,7 +14,7 @@ const FALLBACK = { SLUICE_NATIVE: "0" };
 const BOTH_WAYS = ["packages/node"];
 
 const units = [...children("packages"), ...children("examples")].flatMap((folder) => {
-  const unit = { name: folder, folder: `${folder}/test/dist`, budgetS: 240 };
+  const unit = { name: folder, folder: `${folder}/test/dist`, budgetS: 360 };
   return BOTH_WAYS.includes(folder)
     ? [unit, { ...unit, name: `${folder} (fallback)`, env: FALLBACK }]
     : [unit];
@@ -22,13 +22,13 @@ const units = [...children("packages"), ...children("examples")].flatMap((folder
 
 /** The integration suites and how long each may take. What is not named here runs once, in the default budget. */
 const INTEGRATION = {
-  conformance: { budgetS: 240, bothWays: true },
-  faults: { budgetS: 480, bothWays: true },
-  hostile: { budgetS: 240, bothWays: true },
+  conformance: { budgetS: 480, bothWays: true },
+  faults: { budgetS: 720, bothWays: true },
+  hostile: { budgetS: 360, bothWays: true },
 };
 const integration = children("test/dist").flatMap((folder) => {
   const name = folder.slice("test/dist/".length);
-  const { budgetS, bothWays } = INTEGRATION[name] ?? { budgetS: 180, bothWays: false };
+  const { budgetS, bothWays } = INTEGRATION[name] ?? { budgetS: 240, bothWays: false };
   const suite = { name, folder, budgetS };
   return bothWays ? [suite, { ...suite, name: `${name} (fallback)`, env: FALLBACK }] : [suite];
 });

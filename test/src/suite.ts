@@ -19,6 +19,9 @@ export function onEveryCarrier(
   }
 }
 
+/** The carriers that differ in more than the form of their address: for tests that take long. */
+export const distinct = ({ like }: Carrier): boolean => like === undefined;
+
 /** One link for all tests of a suite, opened before the first and closed after the last. */
 export function sharedLink(carrier: Carrier, options?: OpenOptions): () => Link {
   let link: Link | undefined;

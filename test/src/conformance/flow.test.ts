@@ -8,7 +8,7 @@ import type { ExchangeRequest } from "../gen/sluice/testing/probe.js";
 import { ProbeDefinition } from "../gen/sluice/testing/probe.js";
 import { Outbox } from "../outbox.js";
 import { pattern, payload } from "../payload.js";
-import { failure, onEveryCarrier, sharedLink, SOON } from "../suite.js";
+import { distinct, failure, onEveryCarrier, sharedLink, SOON } from "../suite.js";
 import { deferred, within } from "../within.js";
 
 const BODY = 64 << 10;
@@ -143,60 +143,66 @@ onEveryCarrier("flow control", (carrier) => {
   });
 });
 
-onEveryCarrier("large messages", (carrier) => {
-  const wide = { ...LARGE, streamWindowBytes: 64 << 20, connectionWindowBytes: 256 << 20 };
-  const link = sharedLink(carrier, { server: { limits: wide }, client: { limits: wide } });
-  let probe: Client<typeof ProbeDefinition>;
-  before(() => {
-    probe = link().channel.client(ProbeDefinition);
-  });
+onEveryCarrier(
+  "large messages",
+  (carrier) => {
+    const wide = { ...LARGE, streamWindowBytes: 64 << 20, connectionWindowBytes: 256 << 20 };
+    const link = sharedLink(carrier, { server: { limits: wide }, client: { limits: wide } });
+    let probe: Client<typeof ProbeDefinition>;
+    before(() => {
+      probe = link().channel.client(ProbeDefinition);
+    });
 
-  it("a message of 64 MiB arrives whole, both ways", async function () {
-    this.timeout(60_000);
-    const body = pattern(64 << 20);
-    const { body: back } = await within(50_000, probe.echo({ index: 7, body, hold: "" }), "the response");
-    expect(back.length).to.equal(body.length);
-    expect(Buffer.compare(back, body)).to.equal(0);
-  });
+    it("a message of 64 MiB arrives whole, both ways", async function () {
+      this.timeout(60_000);
+      const body = pattern(64 << 20);
+      const { body: back } = await within(50_000, probe.echo({ index: 7, body, hold: "" }), "the response");
+      expect(back.length).to.equal(body.length);
+      expect(Buffer.compare(back, body)).to.equal(0);
+    });
 
-  it("both sides write all they have before either reads", async function () {
-    this.timeout(60_000);
-    const count = 256;
-    const requests = new Outbox<ExchangeRequest>();
-    requests.push({ count, bytes: BODY, body: pattern(BODY) });
-    const written = deferred();
-    const sending = async function* () {
-      yield* requests;
-      written.resolve();
-    };
-    // The handler writes its messages before it takes another of ours; we take none of its before ours are written.
-    const responses = probe.exchange(sending());
-    for (let i = 1; i < count; i++) requests.push({ count: 0, bytes: 0, body: pattern(BODY, i) });
-    requests.end();
-    const iterator = responses[Symbol.asyncIterator]();
-    const first = iterator.next();
-    await within(50_000, written.promise, "the writing of all requests");
-    let index = 0;
-    for (let next = await within(SOON, first, "message 0"); !next.done;) {
-      const { value } = next;
-      expect(value.index).to.equal(index++);
-      expect(Buffer.compare(value.body, pattern(BODY, value.index + 1))).to.equal(0);
-      next = await within(SOON, iterator.next(), `message ${index}`);
-    }
-    expect(index).to.equal(count);
-  });
+    it("both sides write all they have before either reads", async function () {
+      this.timeout(60_000);
+      const count = 256;
+      const requests = new Outbox<ExchangeRequest>();
+      requests.push({ count, bytes: BODY, body: pattern(BODY) });
+      const written = deferred();
+      const sending = async function* () {
+        yield* requests;
+        written.resolve();
+      };
+      // The handler writes its messages before it takes another of ours; we take none of its before ours are written.
+      const responses = probe.exchange(sending());
+      for (let i = 1; i < count; i++) requests.push({ count: 0, bytes: 0, body: pattern(BODY, i) });
+      requests.end();
+      const iterator = responses[Symbol.asyncIterator]();
+      const first = iterator.next();
+      await within(50_000, written.promise, "the writing of all requests");
+      let index = 0;
+      for (let next = await within(SOON, first, "message 0"); !next.done;) {
+        const { value } = next;
+        expect(value.index).to.equal(index++);
+        expect(Buffer.compare(value.body, pattern(BODY, value.index + 1))).to.equal(0);
+        next = await within(SOON, iterator.next(), `message ${index}`);
+      }
+      expect(index).to.equal(count);
+    });
 
-  it("small calls pass a transfer of 64 MiB", async function () {
-    this.timeout(60_000);
-    const small = link().channel.client(TestServiceDefinition);
-    const order: string[] = [];
-    const big = probe
-      .echo({ index: 0, body: payload(64 << 20).body, hold: "" })
-      .then(() => void order.push("big"));
-    // Together: one after the other, each would first wait for what the kernel had buffered of the large one.
-    const calls = Array.from({ length: 10 }, () => small.emptyCall({}).then(() => void order.push("small")));
-    await within(SOON, Promise.all(calls), "the small calls");
-    await within(50_000, big, "the large call");
-    expect(order).to.deep.equal([...Array.from({ length: 10 }, () => "small"), "big"]);
-  });
-});
+    it("small calls pass a transfer of 64 MiB", async function () {
+      this.timeout(60_000);
+      const small = link().channel.client(TestServiceDefinition);
+      const order: string[] = [];
+      const big = probe
+        .echo({ index: 0, body: payload(64 << 20).body, hold: "" })
+        .then(() => void order.push("big"));
+      // Together: one after the other, each would first wait for what the kernel had buffered of the large one.
+      const calls = Array.from({ length: 10 }, () =>
+        small.emptyCall({}).then(() => void order.push("small")),
+      );
+      await within(SOON, Promise.all(calls), "the small calls");
+      await within(50_000, big, "the large call");
+      expect(order).to.deep.equal([...Array.from({ length: 10 }, () => "small"), "big"]);
+    });
+  },
+  distinct,
+);
