@@ -92,7 +92,7 @@ SysvQueue::SysvQueue(const Napi::CallbackInfo& info)
     self.Set("mode", status.msg_perm.mode & 0777);
     self.Set("bytes", static_cast<double>(status.msg_qbytes));
     self.Set("senderPid", status.msg_lspid);
-    self.Set("receiverPid", status.msg_lrpid);
+    self.Set("receiverPid", queue_->Receiver());
   });
 }
 
@@ -180,6 +180,7 @@ void SysvQueue::Close() {
   receiver_.reset();
   room_.reset();
   arrived_.reset();
+  // Which its receiver, if it was started, has removed already.
   if (!made_) return;
   try {
     queue_->Remove();

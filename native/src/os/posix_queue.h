@@ -87,7 +87,7 @@ class PosixQueue {
 
   // False when it is full. All messages have one priority, so they keep their order.
   bool Send(std::span<const uint8_t> message) {
-    const auto* const bytes = reinterpret_cast<const char*>(message.data());
+    const auto* const bytes = message.empty() ? "" : reinterpret_cast<const char*>(message.data());
     if (Uninterrupted([&] { return mq_send(fd_.get(), bytes, message.size(), 0); }) == 0) return true;
     if (errno == EAGAIN) return false;
     throw SystemError(errno, "mq_send");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <time.h>
@@ -64,6 +65,10 @@ class SysvQueue {
     // 0 for a process in a pid namespace that cannot be seen from this one.
     return status.msg_lrpid == 0 || Lives(status.msg_lrpid);
   }
+
+  // The process that received from it last; 0 for one that cannot be seen from here. The kernel says which thread it was, if
+  // it was waiting for the message (pipelined_send in ipc/msg.c).
+  pid_t Receiver() const { return ProcessOf(Status().msg_lrpid); }
 
   // False when it is full.
   bool Send(std::span<const uint8_t> message) const { return Send(kMessage, message); }
@@ -139,7 +144,10 @@ class SysvQueue {
     return queue;
   }
 
-  static bool Lives(pid_t pid) {
+  static bool Lives(pid_t tid) {
+    if (kill(tid, 0) == -1 && errno == ESRCH) return false;
+    const pid_t pid = ProcessOf(tid);
+    if (pid == 0) return true;
     try {
       const UniqueFd process = OpenProcess(pid);
       // Readable when it has ended, though its parent may not know yet.

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -18,33 +19,40 @@
 
 namespace sluice::os {
 
+// Receives all messages of a queue that this process has made, and removes the queue in the end.
 class SysvReceiver {
  public:
-  // Receives messages of up to `message_bytes`. Calls `notify` on its thread when there is something to Take.
+  // Takes messages of up to `message_bytes`. Calls `notify` on another thread when there is something to Take.
   SysvReceiver(const SysvQueue& queue, size_t message_bytes, std::function<void()> notify)
-      : queue_(queue), memory_(SysvQueue::kTypeBytes + message_bytes), notify_(std::move(notify)) {
+      : state_(std::make_shared<State>(queue, message_bytes, std::move(notify))) {
+    auto own = std::make_unique<std::shared_ptr<State>>(state_);
     // Signals are for the threads that were there before.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&thread_, nullptr, &SysvReceiver::Main, this);
+    const int error = pthread_create(&thread_, nullptr, &SysvReceiver::Main, own.get());
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (error != 0) throw SystemError(error, "pthread_create", "a thread to receive messages");
+    own.release();
   }
   SysvReceiver(const SysvReceiver&) = delete;
   SysvReceiver& operator=(const SysvReceiver&) = delete;
 
-  // Stops at once, whatever is or is not in the queue. msgrcv(2) is a point where a thread can be cancelled (pthreads(7)),
-  // the only one where this thread can be; unlike a signal or a message to oneself, that can neither come too early nor be
-  // taken by another.
+  // Afterwards `notify` is not called any more. The wait for a message ends when the queue is removed, and nothing else
+  // ends it for certain: a message to oneself may find the queue full, or be taken by another.
   ~SysvReceiver() {
     {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
+      const std::lock_guard lock(state_->mutex);
+      state_->stopping = true;
     }
-    room_.notify_one();
-    pthread_cancel(thread_);
-    pthread_join(thread_, nullptr);
+    state_->room.notify_one();
+    try {
+      state_->queue.Remove();
+      pthread_join(thread_, nullptr);
+    } catch (const SystemError&) {
+      // This process has become another user's since, to whom the queue is not: the thread waits until somebody removes it.
+      pthread_detach(thread_);
+    }
   }
 
   // What has been received, one message behind the other, each as its length (u32) and its bytes; in place of what is in
@@ -52,85 +60,76 @@ class SysvReceiver {
   void Take(std::vector<uint8_t>& batch) {
     batch.clear();
     {
-      const std::lock_guard lock(mutex_);
-      batch.swap(batch_);
-      if (batch.empty() && error_ != 0) throw SystemError(error_, "msgrcv");
+      const std::lock_guard lock(state_->mutex);
+      batch.swap(state_->batch);
+      if (batch.empty() && state_->error != 0) throw SystemError(state_->error, "msgrcv");
     }
-    room_.notify_one();
+    state_->room.notify_one();
   }
 
-  // How long what Take gives can be.
-  size_t max_batch_bytes() const { return kMaxBytes + sizeof(uint32_t) + memory_.size(); }
+  // No batch is longer than this and the largest message.
+  static constexpr size_t kMaxBatchBytes = 64 * 1024;
 
  private:
-  // With as many bytes waiting to be taken, further messages wait in the queue.
-  static constexpr size_t kMaxBytes = 64 * 1024;
+  // What the thread has, too.
+  struct State {
+    State(const SysvQueue& queue, size_t message_bytes, std::function<void()> notify)
+        : queue(queue), memory(SysvQueue::kTypeBytes + message_bytes), notify(std::move(notify)) {}
 
-  static void* Main(void* self) {
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
-    static_cast<SysvReceiver*>(self)->Run();
+    const SysvQueue queue;
+    std::vector<uint8_t> memory;
+    const std::function<void()> notify;
+
+    std::mutex mutex;
+    std::condition_variable room;
+    std::vector<uint8_t> batch;
+    int error = 0;
+    bool stopping = false;
+
+    void Run() {
+      // Whoever takes them is told of all messages at once that are there already.
+      bool untold = false;
+      for (;;) {
+        const ssize_t count = msgrcv(queue.id(), memory.data(), memory.size() - SysvQueue::kTypeBytes,
+                                     -SysvQueue::kMessage, MSG_NOERROR | (untold ? IPC_NOWAIT : 0));
+        const int failure = count == -1 ? errno : 0;
+        if (failure == EINTR) continue;
+
+        std::unique_lock lock(mutex);
+        if (stopping) return;
+        if (count >= 0) {
+          Append(static_cast<uint32_t>(count));
+          untold = true;
+          if (batch.size() < kMaxBatchBytes) continue;
+        }
+        const bool failed = count == -1 && failure != ENOMSG;
+        if (untold) notify();
+        untold = false;
+        // With as many bytes waiting to be taken, further messages wait in the queue; and a failure until they are taken.
+        room.wait(lock, [&] { return stopping || (failed ? batch.empty() : batch.size() < kMaxBatchBytes); });
+        if (stopping) return;
+        if (!failed) continue;
+        error = failure;
+        return notify();
+      }
+    }
+
+    void Append(uint32_t length) {
+      const size_t end = batch.size();
+      batch.resize(end + sizeof length + length);
+      memcpy(&batch[end], &length, sizeof length);
+      memcpy(&batch[end] + sizeof length, memory.data() + SysvQueue::kTypeBytes, length);
+    }
+  };
+
+  static void* Main(void* own) {
+    const std::unique_ptr<std::shared_ptr<State>> state(static_cast<std::shared_ptr<State>*>(own));
+    (*state)->Run();
     return nullptr;
   }
 
-  void Run() {
-    // Whoever takes them is told of all messages at once that are there already.
-    bool untold = false;
-    for (;;) {
-      const ssize_t count = Receive(!untold);
-      const int error = count == -1 ? errno : 0;
-      if (error == EINTR) continue;
-      if (error == ENOMSG) {
-        untold = false;
-        notify_();
-        continue;
-      }
-      std::unique_lock lock(mutex_);
-      if (error != 0) {
-        error_ = error;
-        lock.unlock();
-        return notify_();
-      }
-      Append(static_cast<uint32_t>(count));
-      untold = true;
-      if (batch_.size() < kMaxBytes) continue;
-      lock.unlock();
-      untold = false;
-      notify_();
-      lock.lock();
-      room_.wait(lock, [this] { return stopping_ || batch_.size() < kMaxBytes; });
-      if (stopping_) return;
-    }
-  }
-
-  // Nothing is alive in here that would be left behind when the thread is cancelled.
-  ssize_t Receive(bool wait) {
-    int state;
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
-    const ssize_t count = msgrcv(queue_.id(), memory_.data(), memory_.size() - SysvQueue::kTypeBytes,
-                                 -SysvQueue::kMessage, MSG_NOERROR | (wait ? 0 : IPC_NOWAIT));
-    const int error = errno;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    errno = error;
-    return count;
-  }
-
-  void Append(uint32_t length) {
-    const size_t end = batch_.size();
-    batch_.resize(end + sizeof length + length);
-    memcpy(&batch_[end], &length, sizeof length);
-    memcpy(&batch_[end] + sizeof length, memory_.data() + SysvQueue::kTypeBytes, length);
-  }
-
-  const SysvQueue queue_;
-  std::vector<uint8_t> memory_;
-  const std::function<void()> notify_;
+  const std::shared_ptr<State> state_;
   pthread_t thread_;
-
-  std::mutex mutex_;
-  std::condition_variable room_;
-  std::vector<uint8_t> batch_;
-  int error_ = 0;
-  bool stopping_ = false;
 };
 
 }  // namespace sluice::os

@@ -18,11 +18,18 @@ export interface Outbound extends OpenQueue {
   /** Called when there may be room again. */
   onRoom: () => void;
   close(): void;
+  /** Removes what is left of a peer that has died. */
+  tidy(): void;
 }
 
 const NOTHING = new Uint8Array(0);
 
 let scheduled: QueueChannel[] = [];
+
+// What was sent in the turn that ends the process goes out, too, as far as there is room; before the queues are closed.
+process.prependListener("exit", () => {
+  for (const channel of scheduled) channel.flush();
+});
 
 function runScheduled(): void {
   const channels = scheduled;
@@ -64,6 +71,8 @@ export class QueueChannel implements ByteChannel {
   #awaitsRoom = false;
   /** The peer's queue takes nothing any more. */
   #broken = false;
+  /** Whether there was no room for the LAST that shows where what the peer has sent ends. It is made each turn. */
+  #lastUnsent = false;
   #lingering: NodeJS.Timeout | undefined;
 
   /** How many slots the peer has used, how many it was told that it may use, and how many the last GRANT found it told. */
@@ -76,6 +85,7 @@ export class QueueChannel implements ByteChannel {
   #carried = 0;
   #early: Uint8Array[] = [];
   #started = false;
+  #referenced = true;
   #peerEnded = false;
   #scheduled = false;
   #closed = false;
@@ -98,6 +108,8 @@ export class QueueChannel implements ByteChannel {
     this.#granted = share.base;
     this.#grantedBefore = -1;
     outbound.onRoom = () => this.#onRoom();
+    // A worker thread may be terminated without a word, in a process that lives on.
+    outbound.queue.setLastWords(makeHeader(peer, END, 0, 0));
     inbound.add(this);
   }
 
@@ -117,7 +129,7 @@ export class QueueChannel implements ByteChannel {
 
   start(): void {
     this.#started = true;
-    this.#inbound.keepAlive(this, true);
+    this.#inbound.keepAlive(this, this.#referenced);
     this.#schedule();
   }
 
@@ -131,6 +143,7 @@ export class QueueChannel implements ByteChannel {
   turn(): void {
     this.#scheduled = false;
     if (this.#closed) return;
+    if (this.#lastUnsent) this.onPeerGone();
     if (this.#started && this.#early.length > 0) this.#deliverEarly();
     if (this.#started && this.#peerEnded) return this.#handler!.onEnd();
     this.#write();
@@ -182,7 +195,13 @@ export class QueueChannel implements ByteChannel {
       giveSlab(slab);
       this.#slab = undefined;
     }
-    if (this.#ending && !this.#endSent && this.#slab === undefined) this.#endSent = this.#send(END, 0);
+    if (this.#ending && !this.#endSent && this.#slab === undefined) this.#sendEnd();
+  }
+
+  #sendEnd(): void {
+    if (!this.#send(END, 0)) return;
+    this.#endSent = true;
+    this.#outbound.queue.setLastWords(NOTHING);
   }
 
   /** False when the queue is full, though the peer has granted room in it: then others have sent what was not theirs to send. */
@@ -292,11 +311,7 @@ export class QueueChannel implements ByteChannel {
 
   /** The peer's process has ended. */
   onPeerDeath(): void {
-    try {
-      this.#outbound.onDeath?.();
-    } catch {
-      // What is there by now is another user's.
-    }
+    this.#outbound.tidy();
     this.onPeerGone();
   }
 
@@ -304,7 +319,14 @@ export class QueueChannel implements ByteChannel {
   onPeerGone(): void {
     if (this.#closed) return;
     this.#broken = true;
-    if (this.#inbound.send(makeHeader(this.self, LAST, 0, 0))) return;
+    const sent = this.#inbound.send(makeHeader(this.self, LAST, 0, 0));
+    this.#lastUnsent = sent === false;
+    if (sent === undefined) this.onNothingMore();
+    else if (!sent) this.#schedule();
+  }
+
+  /** Nothing can be received any more: somebody has removed this end's queue. */
+  onNothingMore(): void {
     this.#peerEnded = true;
     this.#schedule();
   }
@@ -323,7 +345,8 @@ export class QueueChannel implements ByteChannel {
 
   /** Tells the peer of the end, if it does not know, and leaves its queue. */
   #finish(): void {
-    if (!this.#endSent && !this.#broken && !this.#send(END, 0) && this.#awaitsRoom) {
+    if (!this.#endSent) this.#sendEnd();
+    if (this.#awaitsRoom) {
       this.#lingering ??= setTimeout(() => this.#outbound.close(), LINGER_MS);
       return;
     }
@@ -332,10 +355,15 @@ export class QueueChannel implements ByteChannel {
   }
 
   ref(): void {
-    this.#inbound.keepAlive(this, true);
+    this.#setReference(true);
   }
 
   unref(): void {
-    this.#inbound.keepAlive(this, false);
+    this.#setReference(false);
+  }
+
+  #setReference(on: boolean): void {
+    this.#referenced = on;
+    if (this.#started && !this.#closed) this.#inbound.keepAlive(this, on);
   }
 }

@@ -18,6 +18,7 @@ import {
   WELCOME,
   type Welcome,
 } from "./message.js";
+import { requireSameUser } from "./owner.js";
 import { claim, watchPeer } from "./peer.js";
 import { Share } from "./slots.js";
 
@@ -39,6 +40,7 @@ export async function connectQueue<Target>(
   options: TransportOptions,
 ): Promise<Connection> {
   const target = kind.parse(address, options);
+  requireSameUser(options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
 
@@ -70,12 +72,12 @@ export async function connectQueue<Target>(
     announce(knocked, reply.reference, secret, share.base, settle!.reject);
     const deadline = performance.now() + ANSWER_MS;
     timer = setInterval(() => {
-      const fault = !isHeld(knocked)
-        ? "the server has ended meanwhile"
-        : performance.now() > deadline
-          ? "the server does not answer"
-          : undefined;
-      if (fault !== undefined) settle.reject(unavailable(address, fault));
+      if (!isHeld(knocked)) {
+        knocked.tidy();
+        settle.reject(unavailable(address, "the server has ended meanwhile"));
+      } else if (performance.now() > deadline) {
+        settle.reject(unavailable(address, "the server does not answer"));
+      }
     }, LOOK_MS);
     const { destination, inbound: reference, limit, ...peer } = await untilAborted(answered, signal);
 
@@ -85,7 +87,7 @@ export async function connectQueue<Target>(
     const channel = new QueueChannel(self, destination, outbound, inbound, share, limit);
     const connection = queueConnection(channel, address, outbound);
     channel.confirm();
-    channel.watch = watchPeer(native, peer, channel);
+    channel.watch = watchPeer(native, peer, outbound, channel);
     return connection;
   } catch (error) {
     outbound?.close();

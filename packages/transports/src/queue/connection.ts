@@ -32,6 +32,13 @@ export function openOutbound(open: (handler: QueueHandler) => OpenQueue): Outbou
       opened.queue.close();
       opened.onClose?.();
     },
+    tidy() {
+      try {
+        opened.onDeath?.();
+      } catch {
+        // What is there by now is another user's.
+      }
+    },
   };
   return outbound;
 }

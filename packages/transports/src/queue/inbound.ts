@@ -70,12 +70,12 @@ export class Inbound implements QueueHandler {
     else this.#queue?.unref();
   }
 
-  /** Sends to this queue itself. False when that cannot be. */
-  send(header: Uint8Array): boolean {
+  /** Sends to this queue itself. False when it is full, undefined when it is gone. */
+  send(header: Uint8Array): boolean | undefined {
     try {
-      return this.#queue?.send(header) ?? false;
+      return this.#queue?.send(header);
     } catch {
-      return false;
+      return undefined;
     }
   }
 
@@ -108,6 +108,6 @@ export class Inbound implements QueueHandler {
   onRoom(): void {}
 
   onError(): void {
-    for (const channel of [...this.#channels.values()]) channel.onPeerGone();
+    for (const channel of [...this.#channels.values()]) channel.onNothingMore();
   }
 }

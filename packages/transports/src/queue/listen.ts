@@ -17,6 +17,7 @@ import {
   WELCOME,
   type Announcement,
 } from "./message.js";
+import { requireSameUser } from "./owner.js";
 import { claim, watchPeer } from "./peer.js";
 
 /** How long a client that was let in may take to send its first message. */
@@ -33,6 +34,7 @@ export async function listenQueue<Target>(
   options: TransportOptions,
 ): Promise<Listener> {
   const target = kind.parse(address, options);
+  requireSameUser(options);
   signalOption(options)?.throwIfAborted();
 
   let listening = true;
@@ -105,7 +107,7 @@ export async function listenQueue<Target>(
     };
     const welcome = { ...claim(), destination: self, inbound: server.reference };
     answer(WELCOME, encodeWelcome(welcome), share.base);
-    channel.watch = watchPeer(native, announcement, channel);
+    channel.watch = watchPeer(native, announcement, outbound, channel);
   };
 
   const forget = (connection: Connection): void => {

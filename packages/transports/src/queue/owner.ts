@@ -1,5 +1,13 @@
-import { RpcError, Status } from "@sluice/core";
+import { RpcError, Status, type TransportOptions } from "@sluice/core";
 import type { MessageQueue } from "@sluice/native";
+import { invalidOption } from "../options.js";
+
+/** Refuses an `allowPeer` that a queue cannot honour: nobody but its user can open it, and it does not say which process did. */
+export function requireSameUser(options: TransportOptions): void {
+  const value = options["allowPeer"];
+  if (value !== undefined && value !== "same-user")
+    throw invalidOption("allowPeer", value, '"same-user" for message queues');
+}
 
 /**
  * Refuses a queue that another user may have made or may use, since whoever can open a queue may send anything to it. This is

@@ -1,6 +1,7 @@
 import { readlinkSync } from "node:fs";
 import type { Native, ProcessWatch } from "@sluice/native";
-import type { QueueChannel } from "./channel.js";
+import { errorCode } from "../errors.js";
+import type { Outbound, QueueChannel } from "./channel.js";
 import type { Claim } from "./message.js";
 
 /** What this process says of itself. */
@@ -18,17 +19,26 @@ function pidNamespace(): number {
 }
 
 /**
- * Ends `channel` with the process that the peer says it is. Nobody vouches for that: it says when a peer is gone, not who it
- * is. A number from another pid namespace would mean another process here, so then only keepalive tells.
+ * Ends `channel` with the peer's process: the one that the kernel says receives from `outbound`; or, where the kernel does not say,
+ * the one that the peer says it is. Nobody vouches for that: it tells when a peer is gone, not who it is. A number from
+ * another pid namespace would mean another process here, so then only keepalive tells.
  */
-export function watchPeer(native: Native, peer: Claim, channel: QueueChannel): ProcessWatch | undefined {
+export function watchPeer(
+  native: Native,
+  peer: Claim,
+  outbound: Outbound,
+  channel: QueueChannel,
+): ProcessWatch | undefined {
   const own = claim();
-  if (peer.namespace !== own.namespace || peer.namespace === 0 || peer.pid === own.pid) return undefined;
+  const claimed = peer.namespace === own.namespace && peer.namespace !== 0 ? peer.pid : undefined;
+  const pid = outbound.pid ?? claimed;
+  // A process does not outlive itself.
+  if (pid === undefined || pid === own.pid) return undefined;
   try {
-    return new native.ProcessWatch(peer.pid, { onExit: () => channel.onPeerDeath() });
-  } catch {
-    // It is gone already.
-    channel.onPeerDeath();
+    return new native.ProcessWatch(pid, { onExit: () => channel.onPeerDeath() });
+  } catch (error) {
+    // Where it cannot be watched, such as for want of descriptors, keepalive tells.
+    if (errorCode(error) === "ESRCH") channel.onPeerDeath();
     return undefined;
   }
 }

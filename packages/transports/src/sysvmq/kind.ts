@@ -2,6 +2,7 @@ import type { Native, QueueHandler, SysvQueue } from "@sluice/native";
 import { openOutbound } from "../queue/connection.js";
 import type { OpenQueue, QueueKind } from "../queue/kind.js";
 import { decodeAnnouncement, HEADER_BYTES } from "../queue/message.js";
+import { claim } from "../queue/peer.js";
 import { nobodyListens, requireOwn, unusable } from "../queue/owner.js";
 import { Slots } from "../queue/slots.js";
 import { parseSysvmqAddress } from "./address.js";
@@ -62,7 +63,7 @@ export function sysvQueues(native: Native): QueueKind<number> {
       let queue: SysvQueue | undefined;
       try {
         removeDead(key);
-        door = new native.SysvQueue({ key }, handler, true);
+        door = new native.SysvQueue({ key }, doorHandler(handler), true);
         queue = new native.SysvQueue({}, handler);
         requireRoom(queue, "listen at", address);
       } catch (error) {
@@ -80,12 +81,13 @@ export function sysvQueues(native: Native): QueueKind<number> {
         slots: plan(Math.floor(queue.bytes / SLOT_BYTES)),
         crowded: crowded(queue),
         stopListening: () => notes.close(),
-        openReply({ reply }, handler) {
+        openReply({ reply, pid, namespace }, handler) {
           const queue = openUnnamed(reply, handler);
-          // The client is the only one who has used it. What it says may be a number of another pid namespace.
-          if (queue.senderPid !== queue.receiverPid) {
+          // Only the client has used it, who says that it is that process; as we see it, if we are in one pid namespace.
+          const seen = namespace === claim().namespace ? pid : queue.senderPid;
+          if (queue.senderPid !== seen || queue.receiverPid !== seen) {
             queue.close();
-            throw unusable(reply, "was used by others than the client");
+            throw unusable(reply, "is not that of the process which has announced it");
           }
           notes.note(queue.id);
           return { ...opened(queue), onClose: () => notes.forget(queue.id) };
@@ -95,7 +97,7 @@ export function sysvQueues(native: Native): QueueKind<number> {
 
     knock(key, address, handler) {
       const queue = open({ key }, handler);
-      if (queue.held()) return opened(queue);
+      if (queue.held()) return { ...opened(queue), onDeath: () => removeDead(key) };
       queue.close();
       removeDead(key);
       throw nobodyListens(address);
@@ -137,6 +139,11 @@ function plan(slots: number): Slots {
   const rest = slots - connections - Math.ceil(connections / 4);
   const bonus = rest >> 2;
   return new Slots({ connections, bonus, lendable: rest - bonus });
+}
+
+/** What comes through the queue of the key goes where the rest goes; but if somebody removes it, connections go on. */
+function doorHandler(handler: QueueHandler): QueueHandler {
+  return { onMessages: (end) => handler.onMessages(end), onRoom() {}, onError() {} };
 }
 
 function parseReference(text: string): number | undefined {

@@ -1,0 +1,34 @@
+/** The other process in the tests of message queues: node queue-program.js SCHEME MODE ADDRESS */
+import { echo, makeFrame } from "@sluice/transport-contract";
+import { nativeTransports } from "@sluice/transports";
+
+const [scheme, mode, address] = process.argv.slice(2) as ["mq" | "sysvmq", string, string];
+const transport = nativeTransports![scheme];
+
+switch (mode) {
+  case "listen":
+    await transport.listen(address, echo, {});
+    console.log("ready");
+    break;
+
+  case "listen-exit":
+    await transport.listen(address, echo, {});
+    process.exit();
+    break;
+
+  case "connect":
+    echo(await transport.connect(address, {}));
+    console.log("ready");
+    break;
+
+  case "exit": {
+    const connection = await transport.connect(address, {});
+    connection.start({ onFrame() {}, onWritable() {}, onClose() {} });
+    for (const frame of [makeFrame(0, 100), makeFrame(1, 200)]) {
+      connection.reserve(frame.length);
+      connection.memory.set(frame, connection.rangeStart);
+      connection.commit(frame.length);
+    }
+    process.exit();
+  }
+}
