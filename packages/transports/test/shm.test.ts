@@ -5,11 +5,13 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { spawnSync } from "node:child_process";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect } from "chai";
@@ -60,6 +62,77 @@ const STRANGER = 65534;
     connections.push(connection);
     return connection;
   }
+
+  describe("a file system that is full", () => {
+    let mounted: string;
+    const mountable =
+      isRoot &&
+      (() => {
+        const probe = freshPath("");
+        mkdirSync(probe);
+        const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=200k", "tmpfs", probe]);
+        if (status === 0) spawnSync("umount", [probe]);
+        rmdirSync(probe);
+        return status === 0;
+      })();
+
+    before(function () {
+      if (mountable) return;
+      console.log("      skipped: no file system can be mounted here");
+      this.skip();
+    });
+
+    beforeEach(() => {
+      mounted = join(directory, "small");
+      mkdirSync(mounted);
+      expect(spawnSync("mount", ["-t", "tmpfs", "-o", "size=200k", "tmpfs", mounted]).status).to.equal(0);
+    });
+
+    afterEach(async () => {
+      for (const connection of connections) connection.destroy();
+      await Promise.all(listeners.map((listener) => listener.close()));
+      expect(spawnSync("umount", [mounted]).status).to.equal(0);
+    });
+
+    it("is said to the client, with how much was wanted; one that has room is served", async () => {
+      await listen(`mmap:${mounted}/server`, { capacity: 128 << 10 });
+      const error = await refusal(connect(`mmap:${mounted}/server`), Status.UNAVAILABLE);
+      expect(error.message)
+        .to.include("ENOSPC")
+        .and.to.include("266240 bytes")
+        .and.to.include("ring capacity");
+      await listen(`mmap:${mounted}/small`, { capacity: 64 << 10 });
+      const client = new Endpoint(await connect(`mmap:${mounted}/small`)).start();
+      client.send(makeFrame(0, 60));
+      client.flush();
+      // What is left behind is the sockets and their locks alone.
+      expect(readdirSync(mounted).filter((name) => name.startsWith("sluice-"))).to.deep.equal([]);
+    });
+  });
+
+  describe("blocks", () => {
+    it("are as large as asked for, or none", async () => {
+      await listen("shm:default");
+      expect((await connect("shm:default")).large?.maxBytes).to.equal(1_179_648);
+      await listen("shm:large", { block: 8 << 20 });
+      expect((await connect("shm:large")).large?.maxBytes).to.equal(8 << 20);
+      await listen("shm:none", { block: 0 });
+      expect((await connect("shm:none")).large).to.equal(undefined);
+      await listen("shm:posix", { segment: "posix" });
+      expect((await connect("shm:posix")).large).to.equal(undefined);
+    });
+
+    it("are refused of impossible sizes, and where memory could be taken away", async () => {
+      for (const block of [-4096, 4095, 1.5, 2 ** 28 + 4096, "4096", NaN]) {
+        const error = await refusal(listen("shm:odd", { block }), Status.INVALID_ARGUMENT);
+        expect(error.message).to.include("option block must be a multiple of 4096");
+      }
+      for (const options of [{ segment: "posix" }, { segment: "sysv" }]) {
+        const error = await refusal(listen("shm:odd", { ...options, block: 4096 }), Status.INVALID_ARGUMENT);
+        expect(error.message).to.include("memfd");
+      }
+    });
+  });
 
   describe("the directory of names", () => {
     it("is made below XDG_RUNTIME_DIR, for this user alone", async () => {

@@ -2,7 +2,7 @@
 import { expect } from "chai";
 import { native } from "../carriers.js";
 import "../hooks.js";
-import { corruptRings } from "./corruption.js";
+import { corruptRings, truncateRings } from "./corruption.js";
 
 const COUNT = 10_000;
 const SEED = Number(process.env["SLUICE_SEED"] ?? Math.floor(Math.random() * 0xffff_ffff));
@@ -17,6 +17,12 @@ const SEED = Number(process.env["SLUICE_SEED"] ?? Math.floor(Math.random() * 0xf
       expect(client.calls).to.be.above(100);
       expect(Object.keys(client.failures).join("\n")).to.match(/corrupted its ring/);
       expect(server).to.match(/corrupted its ring/);
+    });
+
+    it(`files that are truncated under a client that is ${mode}`, async () => {
+      const { calls, failures } = await truncateRings(mode);
+      expect(calls).to.be.above(0);
+      expect(Object.keys(failures).join("\n")).to.match(/is gone in part: its file was truncated/);
     });
   }
 });

@@ -2,7 +2,7 @@
  * Random writes to the rings between good peers while they call each other: a server, and a client that is asynchronous
  * or blocks. Each is a victim of the other's segment, in a process of its own.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { ftruncateSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "@sluice/node";
@@ -71,6 +71,41 @@ async function attack(connection: Interposed, random: Random, onCorruption: () =
     await pause(random.below(20));
   }
   connection.ringBoth();
+}
+
+/** Truncates the files of connections while a client makes calls, a few times. Throws when a victim has ended. */
+export async function truncateRings(mode: "async" | "sync"): Promise<Outcome["client"]> {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-"));
+  const server = Child.run("server", [`mmap:${directory}/server`]);
+  const address = await server.line();
+  let count = 0;
+  let finish!: () => void;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const interposer = new Interposer(`${directory}/client`, address, ({ ring, server: { fd } }) => {
+    const head = ring.load(Word.head(1));
+    // In the middle of calls.
+    const truncate = (): void => {
+      if ((ring.load(Word.head(1)) - head) >>> 0 < 10_000) return void setImmediate(truncate);
+      ftruncateSync(fd, 4096 * (count % 3));
+      if (++count === 6) finish();
+    };
+    truncate();
+  });
+  const client = Child.run("ring-caller", [`mmap:${directory}/client`, mode]);
+  try {
+    await within(SOON, Promise.race([finished, server.exited, client.exited]), "the truncations");
+    client.kill("SIGTERM");
+    let line = await client.line();
+    if (line === "ready") line = await client.line();
+    await within(SOON, client.exited, "the client's end");
+    if (server.ended) throw new Error(`the server ended\n${server.stderr}`);
+    return JSON.parse(line) as Outcome["client"];
+  } finally {
+    interposer.close();
+    await client.destroy();
+    await server.destroy();
+    rmSync(directory, { recursive: true });
+  }
 }
 
 /** Corrupts `count` times. Throws when a victim has ended, or does not serve others. */

@@ -2,13 +2,14 @@
 import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { expect } from "chai";
 import { connect, Status } from "@sluice/node";
 import type { Segment } from "@sluice/native";
 import { native } from "../carriers.js";
-import { descriptors } from "../processes.js";
+import { descriptors, programPath } from "../processes.js";
 import { failure, SOON } from "../suite.js";
-import { until } from "../within.js";
+import { until, within } from "../within.js";
 import { u32 } from "./raw.js";
 import { addon, Doorbell, SEGMENT_MAGIC, SEGMENT_VERSION } from "./ring.js";
 
@@ -110,6 +111,29 @@ const LIES: readonly [name: string, send: (bell: Doorbell, segment: Segment) => 
 ];
 
 (native ? describe : describe.skip)("servers of shm: that lie in their first message", () => {
+  /** What a client in a thread of its own, blocked meanwhile, says of the server. */
+  async function block(address: string): Promise<string> {
+    const workerData = {
+      address,
+      method: "echo",
+      request: { index: 0, body: new Uint8Array(1), hold: "" },
+      options: {},
+    };
+    const worker = new Worker(programPath("sync-call"), { workerData });
+    try {
+      return await new Promise((resolve, reject) => {
+        worker.on("error", reject);
+        worker.on("message", (said: string | { code: string; message: string }) => {
+          if (typeof said === "string") return;
+          expect(said.code).to.equal("UNAVAILABLE");
+          resolve(said.message);
+        });
+      });
+    } finally {
+      await worker.terminate();
+    }
+  }
+
   for (const [name, send, says] of LIES) {
     it(name, async () => {
       const directory = mkdtempSync(join(tmpdir(), "sluice-"));
@@ -129,6 +153,8 @@ const LIES: readonly [name: string, send: (bell: Doorbell, segment: Segment) => 
       const listener = new (addon().SocketListener)({ path: `${directory}/liar` }, handler);
       const error = await failure(connect(`shm:${directory}/liar`), Status.UNAVAILABLE);
       expect(error.message).to.match(says);
+      const blocked = await within(SOON, block(`shm:${directory}/liar`), "the end of a blocking client");
+      expect(blocked).to.match(says);
       listener.close();
       for (const bell of bells) bell.close();
       segment.close();

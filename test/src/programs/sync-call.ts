@@ -16,7 +16,7 @@ try {
   outcome = { value: client[method](request) };
 } catch (error) {
   if (!(error instanceof RpcError)) throw error;
-  outcome = { code: error.codeName, mayHaveRun: error.mayHaveRun };
+  outcome = { code: error.codeName, mayHaveRun: error.mayHaveRun, message: error.message };
 }
 parentPort!.postMessage(outcome);
 // The parent ends this thread with the client still open.

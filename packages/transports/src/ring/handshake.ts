@@ -154,7 +154,10 @@ export function receiveSegmentSync(native: Native, fd: number, address: string, 
     }
   } catch (error) {
     native.closeFd(fd);
-    throw error;
+    // Such as more descriptors than were asked for.
+    throw error instanceof RpcError
+      ? error
+      : cannotConnect(address, (error as Error).message, { cause: error });
   } finally {
     for (const received of descriptors) native.closeFd(received);
   }
