@@ -38,6 +38,12 @@ function unlink(name: string): void {
     transport: mq,
     address,
     open: (at) => new native!.PosixQueue(nameOf(at), nobody),
+    makeReply(handler) {
+      const reference = `/sluice-${randomUUID()}`;
+      const size = { messages: 8, messageBytes: 2048 };
+      return { queue: new native!.PosixQueue(reference, handler, size), reference };
+    },
+    enter: (at) => new native!.PosixQueue(nameOf(at), nobody),
     strangeReplies: ["/sluice-none", `/sluice-${randomUUID()}`, "/../sluice"],
     manyClients: 12,
   });

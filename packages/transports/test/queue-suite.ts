@@ -1,20 +1,23 @@
 /** What `mq:` and `sysvmq:` have in common beside the contract: their slots, what the dead leave, and hostile processes. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { readlinkSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { expect } from "chai";
 import { Status, type Connection, type Listener, type Transport, type TransportOptions } from "@sluice/core";
-import type { MessageQueue } from "@sluice/native";
+import { native, type MessageQueue, type QueueHandler } from "@sluice/native";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
 
 const VERSION = 1;
 const ANNOUNCE = 1;
+const WELCOME = 2;
 const DATA = 4;
+const GRANT = 5;
 const MAGIC = 0x514d4c53;
 
 export interface QueueSubject {
@@ -24,6 +27,10 @@ export interface QueueSubject {
   address(): string;
   /** Opens the queue at which a server listens, to send to it. Throws if there is none. */
   open(address: string): MessageQueue;
+  /** Makes a queue to be answered in. */
+  makeReply(handler: QueueHandler): { readonly queue: MessageQueue; readonly reference: string };
+  /** Opens what a server has told to send to. */
+  enter(address: string, reference: string): MessageQueue;
   /** What no client's queue is called. */
   readonly strangeReplies: readonly string[];
   /** More clients than a queue has slots for what they send at once. */
@@ -44,6 +51,11 @@ export function message(
   for (const [index, word] of words.entries()) bytes.writeUInt32LE(word, 16 + 4 * index);
   bytes.write(text, 16 + 4 * words.length);
   return bytes;
+}
+
+/** The number of this process's pid namespace. */
+function pidNamespace(): number {
+  return Number(/\d+/.exec(readlinkSync("/proc/self/ns/pid"))![0]);
 }
 
 /** Runs `program` (queue-program.ts) in another process. */
@@ -318,6 +330,42 @@ export function describeQueues(subject: QueueSubject): void {
       }
       await echoes();
       expect(accepted).to.have.length(1);
+    });
+
+    it("that sends more than it was granted is cut off, and others are not", async () => {
+      const near = await connect();
+      await echoes(near);
+      const welcomed = new Promise<Buffer>((resolve) => {
+        const { queue, reference } = subject.makeReply({
+          onMessages: (end) => resolve(Buffer.from(native!.readSlab.slice(4, end))),
+          onRoom() {},
+          onError() {},
+        });
+        raw.push(queue);
+        queue.start();
+        const words = [MAGIC, process.pid, pidNamespace()];
+        const announcement = message(ANNOUNCE, { secret: 7, limit: 4, words, text: reference });
+        expect(open().send(announcement)).to.equal(true);
+      });
+      const welcome = await welcomed;
+      expect(welcome.readUInt32LE(4), "the secret").to.equal(7);
+      expect(welcome.readUInt8(14), "the kind").to.equal(WELCOME);
+      const to = { connection: welcome.readUInt32LE(28), secret: welcome.readUInt32LE(32) };
+      const queue = subject.enter(address, welcome.toString("utf8", 36));
+      raw.push(queue);
+      while (!queue.send(message(GRANT, { ...to, limit: 4 }))) await setImmediate();
+      while (accepted.length < 2) await setImmediate();
+      // A frame that is never finished, and no word of what else there is to send.
+      const frame = Buffer.alloc(12);
+      frame.writeUInt32LE(60_000);
+      queue.send(message(DATA, { ...to, text: frame.toString("latin1") }));
+      const more = message(DATA, { ...to, text: "x".repeat(100) });
+      while (accepted[1]!.closeCount === 0) {
+        while (queue.send(more));
+        await setImmediate();
+      }
+      expect((await accepted[1]!.closed)?.message).to.contain("more than it was granted");
+      await echoes(near, 10);
     });
 
     it("that says it is another connection is not heard", async () => {

@@ -43,6 +43,11 @@ function ownQueues(): string[] {
     transport: sysvmq,
     address,
     open: (at) => new native!.SysvQueue({ key: keyOf(at) }, nobody),
+    makeReply(handler) {
+      const queue = new native!.SysvQueue({}, handler);
+      return { queue, reference: String(queue.id) };
+    },
+    enter: (_at, reference) => new native!.SysvQueue({ id: Number(reference) }, nobody),
     strangeReplies: ["2147483647", "-1", "1e3", "99999999999"],
     manyClients: 40,
   });
