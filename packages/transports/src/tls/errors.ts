@@ -3,8 +3,8 @@ import { RpcError, Status } from "@sluice/core";
 import { errorCode } from "../errors.js";
 import { PROTOCOL } from "./options.js";
 
-/** What the peer said, or did, by the codes of OpenSSL's errors and of alerts (RFC 8446, 6.2). */
-const HANDSHAKE: Record<string, string> = {
+/** What the peer said or is, by the codes of OpenSSL's errors, many of which stand for alerts (RFC 8446, 6.2). */
+const MEANINGS: Record<string, string> = {
   ERR_SSL_WRONG_VERSION_NUMBER: "what is there does not speak TLS (is it a server of tcp: ?)",
   ERR_SSL_PACKET_LENGTH_TOO_LONG: "what is there does not speak TLS (is it a server of tcp: ?)",
   ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: "it does not speak TLS 1.3",
@@ -12,20 +12,23 @@ const HANDSHAKE: Record<string, string> = {
   ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: `it does not speak ${PROTOCOL} (ALPN)`,
   ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED:
     "it requires a client certificate: give the options cert and key",
-  ECONNRESET: "it ended the connection during the TLS handshake",
 };
 
 /** The same error, where it can be said better what it means. */
 export function explained(error: Error): Error {
   const code = errorCode(error);
-  const meaning = code === "ECONNRESET" ? undefined : HANDSHAKE[code];
+  const meaning = MEANINGS[code];
   return meaning === undefined ? error : new Error(`${meaning} (${code})`, { cause: error });
 }
 
 /** The error to tell when the TLS handshake with the server at `address` failed with `error`. */
-export function handshakeError(error: Error, address: string): RpcError {
+export function handshakeError(error: Error & { reason?: string }, address: string): RpcError {
   const code = errorCode(error);
-  const meaning = HANDSHAKE[code] ?? error.message;
+  const meaning =
+    code === "ECONNRESET"
+      ? "it ended the connection during the TLS handshake"
+      : // The whole message names files of OpenSSL.
+        (MEANINGS[code] ?? error.reason ?? error.message);
   return new RpcError(Status.UNAVAILABLE, `cannot connect to ${address}: ${meaning}${code && ` (${code})`}`, {
     cause: error,
   });
