@@ -18,6 +18,7 @@ import {
   type TransportOptions,
 } from "@sluice/node";
 import { clientOptions, serverOptions } from "./identity.js";
+import { lossyNamespace, namespaceUnavailable } from "./namespace.js";
 import { Child, programPath } from "./processes.js";
 import { addServices } from "./services.js";
 import { within } from "./within.js";
@@ -35,6 +36,8 @@ export interface Carrier {
   readonly like?: string;
   /** Whether it lends the bytes of large messages to those who ask for that. */
   readonly lends?: boolean;
+  /** Whether packets get lost, so that hundreds of megabytes take long. */
+  readonly lossy?: true;
   /** Start a server and connect to it. */
   open(options?: OpenOptions): Promise<Link>;
 }
@@ -103,20 +106,24 @@ async function ended(server: Child): Promise<void> {
 class ListeningLink extends OpenLink {
   readonly #directory = mkdtempSync(join(tmpdir(), "sluice-"));
   readonly #options: readonly string[];
+  readonly #through: readonly string[];
 
   constructor(
     address: (directory: string) => string,
     options: OpenOptions["server"] = {},
     listenOptions: TransportOptions = {},
     protected override readonly connectOptions: TransportOptions = {},
+    through: readonly string[] = [],
   ) {
     super();
+    this.#through = through;
     this.#options = [JSON.stringify(options), JSON.stringify(listenOptions)];
     this.address = address(this.#directory);
   }
 
   async start(): Promise<void> {
-    this.server = Child.run("server", [this.address!, ...this.#options]);
+    const args = [this.address!, ...this.#options];
+    this.server = Child.run("server", args, { through: this.#through });
     this.address = await this.server.line();
   }
 
@@ -220,6 +227,13 @@ function listening(
   return shared(name, true, ({ server }) => new ListeningLink(address, server, options, connectOptions));
 }
 
+/** UDP to a server in a network namespace whose packets are lost now and then. */
+function lossyLink({ server }: OpenOptions): OpenLink {
+  const { address, through } = lossyNamespace();
+  const options = { insecure: true };
+  return new ListeningLink(() => `udp://${address}:0`, server, { ...options, ...IDLE }, options, through);
+}
+
 /** A transport inside one process. */
 function inProcess(name: string): Carrier {
   return shared(name, false, ({ server }) => new LocalLink(name + randomUUID(), server));
@@ -266,6 +280,9 @@ export const carriers: readonly Carrier[] = [
     ...listening("udp: (secret)", () => "udp://127.0.0.1:0", { ...IDLE, ...SECRET }, SECRET),
     like: "udp://127.0.0.1",
   },
+  ...(native && namespaceUnavailable === undefined
+    ? [{ ...shared("udp: (5 % loss)", true, lossyLink), like: "udp://127.0.0.1", lossy: true } as const]
+    : []),
   spawned("pipe:"),
   spawned("stdio:"),
   ...(native

@@ -83,9 +83,17 @@ export class Child {
     this.#lines = output && createInterface(output)[Symbol.asyncIterator]();
   }
 
-  /** Run one of `programs/` in a process of its own. */
-  static run(program: string, args: readonly string[], options: { stdin?: "ignore" | "pipe" } = {}): Child {
-    const child = spawn(process.execPath, ["--expose-gc", programPath(program), ...args], {
+  /** Run one of `programs/` in a process of its own; by the command `through`, if there is one, which becomes it. */
+  static run(
+    program: string,
+    args: readonly string[],
+    options: { stdin?: "ignore" | "pipe"; through?: readonly string[] } = {},
+  ): Child {
+    const [command, ...rest] = [
+      ...(options.through ?? []),
+      ...[process.execPath, "--expose-gc", programPath(program), ...args],
+    ];
+    const child = spawn(command!, rest, {
       stdio: [options.stdin ?? "ignore", "pipe", "pipe"],
     });
     return new Child(child, child.stdout!);

@@ -164,11 +164,11 @@ onEveryCarrier("interop", (carrier) => {
   it("concurrent_large_unary", async function () {
     this.timeout(90_000);
     const request = largeRequest();
-    const calls = Array.from({ length: 1000 }, async () => {
+    const calls = Array.from({ length: carrier.lossy ? 100 : 1000 }, async () => {
       const response = await client.unaryCall(request);
       return response.payload!.body.length;
     });
-    const sizes = await within(80_000, Promise.all(calls), "1000 responses");
+    const sizes = await within(80_000, Promise.all(calls), "every response");
     expect(new Set(sizes)).to.deep.equal(new Set([LARGE_RESPONSE]));
   });
 });

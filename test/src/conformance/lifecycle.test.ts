@@ -146,9 +146,9 @@ onEveryCarrier(
 
     it("connect() fails at once where nobody listens, and waits where it is told to", async () => {
       await link.stop();
-      await failure(connect(link.address!), Status.UNAVAILABLE);
+      await failure(link.connect(), Status.UNAVAILABLE);
       const abort = new AbortController();
-      const given = connect(link.address!, { waitForReady: true, backoff, signal: abort.signal });
+      const given = link.connect({ waitForReady: true, backoff, signal: abort.signal });
       abort.abort();
       await failure(given, Status.CANCELLED);
       const waiting = link.connect({ waitForReady: true, backoff });

@@ -15,7 +15,7 @@ export async function connect(
   const at = parseTcpAddress(address, "udp");
   const signal = signalOption(options);
   const secret = secretOption(options);
-  const parameters = parametersOption(options);
+  const parameters = parametersOption(options, platform.datagrams.heldBytes);
   const checkSecurity = securityOption(options);
   return connectInTurn(address, at, signal, async (ip) => {
     checkSecurity(ip, "connect to", address);

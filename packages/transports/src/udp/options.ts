@@ -11,8 +11,6 @@ const LONGEST_IDLE_TIMEOUT_MS = 600_000;
 
 /** What an end holds of the stream that it has not delivered, which only gaps and late starts fill. */
 const WINDOW_BYTES = 1 << 20;
-/** On one host that is as much as a socket holds with the kernel's defaults (net.core.rmem_max): more would be dropped. */
-const LOOPBACK_WINDOW_BYTES = 192 * 1024;
 
 /** The option `secret`: 32 bytes, or their 64 hexadecimal digits. The error does not show what was given. */
 export function secretOption(options: TransportOptions): Uint8Array | undefined {
@@ -39,12 +37,15 @@ function idleTimeoutOption({ idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS }: Transpor
   throw invalidOption("idleTimeoutMs", idleTimeoutMs, allowed);
 }
 
-/** What this end tells a peer at an IP address. */
-export function parametersOption(options: TransportOptions): (remoteAddress: string) => Parameters {
+/** What this end tells a peer at an IP address. On one host that is as much as its socket holds: more would be dropped. */
+export function parametersOption(
+  options: TransportOptions,
+  heldBytes: number,
+): (remoteAddress: string) => Parameters {
   const idleTimeoutMs = idleTimeoutOption(options);
   return (remoteAddress) => ({
     idleTimeoutMs,
-    windowBytes: isLoopback(remoteAddress) ? LOOPBACK_WINDOW_BYTES : WINDOW_BYTES,
+    windowBytes: isLoopback(remoteAddress) ? heldBytes : WINDOW_BYTES,
   });
 }
 

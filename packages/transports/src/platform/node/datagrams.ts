@@ -32,6 +32,8 @@ class NodeDatagrams implements DatagramSocket {
   readonly #socket: Socket;
   readonly #connected: boolean;
   #closed = false;
+  /** What cannot be sent is lost, as datagrams may be. That nobody receives is told by the next of them, sent or received. */
+  #onFailure: (error: Error | null) => void = () => {};
 
   constructor(socket: Socket, connected: boolean) {
     this.#socket = socket;
@@ -39,21 +41,23 @@ class NodeDatagrams implements DatagramSocket {
     this.port = socket.address().port;
     socket.setRecvBufferSize(BUFFER_BYTES);
     socket.setSendBufferSize(BUFFER_BYTES);
-    // What cannot be sent is lost, as datagrams may be. The refusal of one comes as an error of the next, too.
-    socket.on("error", () => {});
+    // Until it is opened.
+    socket.on("error", this.#onFailure);
   }
 
   open(handler: DatagramHandler): void {
+    this.#onFailure = (error) => {
+      if (error !== null && this.#connected && !this.#closed && errorCode(error) === "ECONNREFUSED") {
+        handler.onRefused(words, ADDRESS);
+      }
+    };
+    this.#socket.on("error", this.#onFailure);
     this.#socket.on("message", (datagram, from) => {
       words[NEXT] = RECORD_HEADER_BYTES + datagram.length;
       words[LENGTH] = words[SEGMENT] = datagram.length;
       words.set(routeTo(from.address, from.port), ADDRESS);
       memory.set(datagram, RECORD_HEADER_BYTES);
       handler.onPackets(memory, words, RECORD_HEADER_BYTES + datagram.length);
-    });
-    this.#socket.on("error", (error) => {
-      if (this.#connected && !this.#closed && errorCode(error) === "ECONNREFUSED")
-        handler.onRefused(words, ADDRESS);
     });
   }
 
@@ -67,10 +71,10 @@ class NodeDatagrams implements DatagramSocket {
       // Each is copied, since Node may send it later.
       for (let from = start; from < last; from += segment) {
         const datagram = records.slice(from, Math.min(from + segment, last));
-        if (this.#connected) this.#socket.send(datagram);
+        if (this.#connected) this.#socket.send(datagram, this.#onFailure);
         else {
           const route = headers.subarray(header + ADDRESS, header + ADDRESS + ROUTE_WORDS);
-          this.#socket.send(datagram, portOf(route), formatIp(route));
+          this.#socket.send(datagram, portOf(route), formatIp(route), this.#onFailure);
         }
       }
     }
@@ -111,6 +115,8 @@ function make(address: string, connected: boolean, open: (socket: Socket, done: 
 
 /** Datagram sockets on `node:dgram`. */
 export const datagrams: DatagramSockets = {
+  // One packet costs the kernel about two of them.
+  heldBytes: 192 * 1024,
   bind: ({ address, port }) =>
     make(address, false, (socket, done) => socket.bind({ address, port, exclusive: true }, done)),
   connect: ({ address, port }) =>

@@ -1,0 +1,56 @@
+/** A network namespace beside this one, joined to it by a link that loses packets. */
+import { execFileSync, spawnSync } from "node:child_process";
+
+/** What the link loses in each direction, and carries. */
+const LOSS_PERCENT = 5;
+const RATE = "200mbit";
+
+/** Why no such network can be made here; undefined if it can. */
+export const namespaceUnavailable = whyNot();
+
+function whyNot(): string | undefined {
+  if (process.getuid?.() !== 0) return "network namespaces need root";
+  for (const [command, ...args] of [
+    ["ip", "-Version"],
+    ["nft", "--version"],
+    ["unshare", "--net", "true"],
+  ] as const) {
+    if (spawnSync(command, args).status !== 0)
+      return `network namespaces need \`${command}\`, which fails here`;
+  }
+  return undefined;
+}
+
+let made: { readonly address: string; readonly through: readonly string[] } | undefined;
+
+/** The namespace's IP address, and the command that runs another in it. Made when first asked for; removed when this process ends. */
+export function lossyNamespace(): { readonly address: string; readonly through: readonly string[] } {
+  if (made !== undefined) return made;
+  const name = `sluice-${process.pid}`;
+  // RFC 2544 sets 198.18.0.0/15 aside for tests; names of interfaces have 15 bytes at most.
+  const network = (process.pid % 0x7fff) * 4;
+  const address = (host: number): string => {
+    const value = network + host;
+    return `198.${18 + (value >> 16)}.${(value >> 8) & 0xff}.${value & 0xff}`;
+  };
+  const near = `sl${process.pid}`;
+  const run = (...command: string[]): void => void execFileSync(command[0]!, command.slice(1));
+  const inside = ["ip", "netns", "exec", name];
+  run("ip", "netns", "add", name);
+  process.once("exit", () => run("ip", "netns", "del", name));
+  run("ip", "link", "add", near, "type", "veth", "peer", "name", "far", "netns", name);
+  run("ip", "addr", "add", `${address(1)}/30`, "dev", near);
+  run("ip", "link", "set", near, "up");
+  run(...inside, "ip", "addr", "add", `${address(2)}/30`, "dev", "far");
+  run(...inside, "ip", "link", "set", "far", "up");
+  const shape = ["tbf", "rate", RATE, "burst", "64kb", "latency", "20ms"];
+  run("tc", "qdisc", "add", "dev", near, "root", ...shape);
+  run(...inside, "tc", "qdisc", "add", "dev", "far", "root", ...shape);
+  run(...inside, "nft", "add", "table", "ip", "loss");
+  for (const hook of ["input", "output"]) {
+    run(...inside, "nft", "add", "chain", "ip", "loss", hook, `{ type filter hook ${hook} priority 0; }`);
+    const drop = ["numgen", "random", "mod", "100", "<", String(LOSS_PERCENT), "drop"];
+    run(...inside, "nft", "add", "rule", "ip", "loss", hook, ...drop);
+  }
+  return (made = { address: address(2), through: inside });
+}
