@@ -37,7 +37,7 @@ interface Stub {
   unary(request: Echo): Promise<Echo>;
   hold(request: Echo): Promise<Echo>;
   release(request: Echo): Promise<Echo>;
-  serverStreaming(request: StreamRequest): AsyncIterable<Echo>;
+  serverStreaming(request: StreamRequest, options: { readonly signal: AbortSignal }): AsyncIterable<Echo>;
   clientStreaming(messages: AsyncIterable<Echo>): Promise<StreamSummary>;
   bidiStreaming(messages: AsyncIterable<Echo>): AsyncIterable<Echo>;
 }

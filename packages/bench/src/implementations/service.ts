@@ -49,7 +49,7 @@ interface Stub {
   unary(request: Echo): Promise<Echo>;
   hold(request: Echo): Promise<Echo>;
   release(request: Echo): Promise<Echo>;
-  serverStreaming(request: StreamRequest): AsyncIterable<Echo>;
+  serverStreaming(request: StreamRequest, options: { readonly signal: AbortSignal }): AsyncIterable<Echo>;
   clientStreaming(messages: Iterable<Echo>): Promise<StreamSummary>;
   bidiStreaming(messages: AsyncIterable<Echo>): AsyncIterable<Echo>;
 }
@@ -63,9 +63,12 @@ export function callsOf(
     release: (body) => stub.release({ body }),
 
     async serverStreaming(bytes, count, onMessage) {
-      for await (const { body } of stub.serverStreaming({ bytes, count })) {
+      const cancellation = new AbortController();
+      for await (const { body } of stub.serverStreaming({ bytes, count }, { signal: cancellation.signal })) {
         if (!onMessage(body)) break;
       }
+      // Where leaving the loop does not cancel.
+      cancellation.abort();
     },
 
     async clientStreaming(body, count) {
