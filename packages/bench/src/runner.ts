@@ -18,6 +18,9 @@ export interface Plan {
   readonly placement?: Placement | undefined;
 }
 
+/** A few, so that servers and clients, which have CPUs of their own, start beside each other. */
+const STARTING_AT_ONCE = 4;
+
 export interface Measured {
   /** Those of the scenarios that could be measured. */
   readonly scenarios: readonly Scenario[];
@@ -45,16 +48,18 @@ export async function measure(
     skipped.set(processesOf(scenario), { implementation, transport, reason: withCauses(error) });
   };
   try {
-    for (const scenario of wanted) {
-      const key = processesOf(scenario);
-      if (endpoints.has(key) || skipped.has(key)) continue;
-      progress(`starting: ${key}`);
-      try {
-        endpoints.set(key, await start(scenario, plan));
-      } catch (error) {
-        skip(scenario, error);
+    const starting = new Map(wanted.map((scenario) => [processesOf(scenario), scenario])).entries();
+    const startNext = async () => {
+      for (const [key, scenario] of starting) {
+        progress(`starting: ${key}`);
+        try {
+          endpoints.set(key, await start(scenario, plan));
+        } catch (error) {
+          skip(scenario, error);
+        }
       }
-    }
+    };
+    await Promise.all(Array.from({ length: STARTING_AT_ONCE }, startNext));
     const slices = new Map<Scenario, Slice[]>(wanted.map((scenario) => [scenario, []]));
     const measurable = () => wanted.filter((scenario) => endpoints.has(processesOf(scenario)));
     const slice = async (scenario: Scenario, timing: Timing, round: string) => {
