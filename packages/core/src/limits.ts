@@ -73,7 +73,7 @@ export function completeLimits(given: Partial<Limits> = {}): Limits {
   return { ...DEFAULTS, maxMessageBytes, reassemblyBytes, ...given };
 }
 
-/** The limits of a session over `connection`; `limits` are `given`, completed. */
+/** The limits of a session over `connection`: `limits`, which are `given` completed, but for what differs with large frames. */
 export function limitsOver(connection: Connection, limits: Limits, given: Partial<Limits> = {}): Limits {
   return connection.large === undefined ? limits : { ...limits, ...LARGE_DEFAULTS, ...given };
 }

@@ -1525,18 +1525,14 @@ export class Session implements ConnectionHandler {
   }
 
   /** The message that is being encoded has `bytes` at least, too many for the range that was reserved: a large frame instead. */
-  readonly #widen = (bytes: number): Range | undefined => {
+  readonly #widen = (used: number, bytes: number): Range | undefined => {
     const { connection } = this;
     const head = this.#headBytes;
     const most = Math.min(this.#maxLargeBytes, this.#frameCredit);
-    if (head + bytes > most || this.#state === State.Closed || !connection.large!.available) return undefined;
-    const from = connection.rangeStart;
-    connection.cancel();
-    // Smaller would be an ordinary frame.
-    if (!connection.reserve(Math.max(head + bytes, this.#maxFrameBytes + 1))) return undefined;
-    const to = connection.rangeStart;
-    connection.memory.copyWithin(to, from, from + head);
-    return { start: to + head, end: Math.min(connection.rangeEnd, to + most) };
+    if (head + bytes > most || !connection.large!.available) return undefined;
+    connection.widen!(head + used, head + bytes);
+    const { rangeStart, rangeEnd } = connection;
+    return { start: rangeStart + head, end: Math.min(rangeEnd, rangeStart + most) };
   };
 
   /** Write the stream's pending HEADERS, if there is room. */

@@ -102,7 +102,12 @@ export interface Connection {
    * `reserve`. False: there is no room (or the connection is closing); `onWritable` will be called when there is some.
    */
   reserve(min: number): boolean;
-  /** The range of the last successful `reserve`. Valid only between it and its `commit` or `cancel`. */
+  /**
+   * Make the open reservation one of at least `min` bytes of a large frame, which begins with the first `used` bytes of the range
+   * until now. Only while `large.available`.
+   */
+  widen?(used: number, min: number): void;
+  /** The range of the last successful `reserve` or `widen`. Valid only between it and its `commit` or `cancel`. */
   readonly memory: Uint8Array;
   readonly rangeStart: number;
   readonly rangeEnd: number;

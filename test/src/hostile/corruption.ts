@@ -76,34 +76,36 @@ async function attack(connection: Interposed, random: Random, onCorruption: () =
 /** Truncates the files of connections while a client makes calls, a few times. Throws when a victim has ended. */
 export async function truncateRings(mode: "async" | "sync"): Promise<Outcome["client"]> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-"));
-  const server = Child.run("server", [`mmap:${directory}/server`]);
-  const address = await server.line();
+  const victim = Child.run("server", [`mmap:${directory}/server`]);
+  const address = await victim.line();
   let count = 0;
   let finish!: () => void;
   const finished = new Promise<void>((resolve) => (finish = resolve));
-  const interposer = new Interposer(`${directory}/client`, address, ({ ring, server: { fd } }) => {
+  const interposer = new Interposer(`${directory}/client`, address, (connection) => {
+    const { ring, server } = connection;
     const head = ring.load(Word.head(1));
     // In the middle of calls.
     const truncate = (): void => {
-      if ((ring.load(Word.head(1)) - head) >>> 0 < 10_000) return void setImmediate(truncate);
-      ftruncateSync(fd, 4096 * (count % 3));
+      if (connection.closed) return;
+      if ((ring.load(Word.head(1)) - head) >>> 0 < 500_000) return void setImmediate(truncate);
+      ftruncateSync(server.fd, 4096 * (count % 3));
       if (++count === 6) finish();
     };
     truncate();
   });
   const client = Child.run("ring-caller", [`mmap:${directory}/client`, mode]);
   try {
-    await within(SOON, Promise.race([finished, server.exited, client.exited]), "the truncations");
+    await within(SOON, Promise.race([finished, victim.exited, client.exited]), "the truncations");
     client.kill("SIGTERM");
     let line = await client.line();
     if (line === "ready") line = await client.line();
     await within(SOON, client.exited, "the client's end");
-    if (server.ended) throw new Error(`the server ended\n${server.stderr}`);
+    if (victim.ended) throw new Error(`the server ended\n${victim.stderr}`);
     return JSON.parse(line) as Outcome["client"];
   } finally {
     interposer.close();
     await client.destroy();
-    await server.destroy();
+    await victim.destroy();
     rmSync(directory, { recursive: true });
   }
 }

@@ -57,7 +57,7 @@ async function blockUntilFailure(): Promise<void> {
   });
   try {
     for (; !stopped; calls++) {
-      client.echo(calls % 10 === 0 ? large : request);
+      client.echo(calls % 10 === 5 ? large : request);
       // Signals and the end of standard input have their turn.
       if (calls % 100 === 0) await new Promise(setImmediate);
     }

@@ -38,7 +38,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
   overflowed = false;
 
   private limit = 0;
-  private widen: ((bytes: number) => Range | undefined) | undefined;
+  private widen: ((used: number, bytes: number) => Range | undefined) | undefined;
   private scratch: Uint8Array = EMPTY;
   /** A view of `viewed`, made when a fixed-size number is written to it. */
   private numbers: DataView | undefined;
@@ -48,10 +48,15 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
 
   /**
    * Start a message in `memory[start..end)`, forgetting whatever was being written. When that is exhausted `widen` is called, if
-   * given, once: with a range of the same memory for the `bytes` that the message has at least, the message moves there instead
-   * of to scratch.
+   * given, once. If it returns a range of the same memory for the `bytes` that the message has at least, to which it has moved
+   * the first `used`, writing goes on there instead of in scratch.
    */
-  begin(memory: Uint8Array, start: number, end: number, widen?: (bytes: number) => Range | undefined): this {
+  begin(
+    memory: Uint8Array,
+    start: number,
+    end: number,
+    widen?: (used: number, bytes: number) => Range | undefined,
+  ): this {
     if (!(start >= 0 && start <= end && end <= memory.length)) {
       throw new RangeError(`range ${start}..${end} is not within memory of ${memory.length} bytes`);
     }
@@ -323,10 +328,9 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
   /** Make room for `size` more bytes in a wider range or in scratch, keeping what was written and `ahead` bytes after `position`. */
   private overflow(size: number, ahead = 0): this {
     const written = this.position - this.start;
-    const wider = this.widen?.(written + size);
+    const wider = this.widen?.(written + ahead, written + size);
     this.widen = undefined;
     if (wider !== undefined) {
-      this.memory.copyWithin(wider.start, this.start, this.position + ahead);
       this.start = wider.start;
       this.position = wider.start + written;
       this.limit = wider.end;

@@ -167,15 +167,27 @@ export class RingConnection implements Connection, RingHandler {
 
   /** A block, and room for the record that tells of it. */
   #reserveBlock(min: number): boolean {
-    const block = this.large?.free() ?? -1;
-    if (block < 0 || min > this.large!.maxBytes) {
-      throw new RangeError(`reserve of ${min} bytes, for which no memory is available`);
-    }
     if (!this.reserve(BLOCK_RECORD_BYTES)) return false;
-    this.#block = block;
-    this.rangeStart = this.large!.start(block);
-    this.rangeEnd = this.rangeStart + this.large!.maxBytes;
+    this.#takeRange(min);
     return true;
+  }
+
+  /** What is reserved is a block of at least `min` bytes. */
+  #takeRange(min: number): void {
+    const { large } = this;
+    const block = large?.free() ?? -1;
+    if (block < 0 || min > large!.maxBytes) {
+      throw new RangeError(`a range of ${min} bytes, for which no memory is available`);
+    }
+    this.#block = block;
+    this.rangeStart = large!.start(block);
+    this.rangeEnd = this.rangeStart + large!.maxBytes;
+  }
+
+  widen(used: number, min: number): void {
+    const from = this.rangeStart;
+    this.#takeRange(min);
+    this.memory.copyWithin(this.rangeStart, from, from + used);
   }
 
   /** Asks how much room the peer has made. -1 if what it says cannot be. */

@@ -68,6 +68,8 @@ export class Planner {
     const ending = calm
       ? "return"
       : random.pick(["return", "return", "return", "return", "throw", "stall"] as const);
+    // At one end alone. Were there such handlers at both, each could fill the window that the other needs for its responses.
+    const readsOnly = calm || caller === 0 ? undefined : rarely(0.15, () => random.integer(0, 2));
     const cancelAfter = calm ? undefined : rarely(0.15, () => random.magnitude(0, 60));
     return {
       number,
@@ -88,7 +90,7 @@ export class Planner {
           : rarely(0.15, () => random.magnitude(0, 1000)),
       cancelAfter,
       breakAfter: calm ? undefined : rarely(0.1, () => random.integer(0, 3)),
-      readsOnly: calm ? undefined : rarely(0.15, () => random.integer(0, 2)),
+      readsOnly,
       readsFirst: random.chance(0.5),
       ending,
       sendsHeader: random.pick(["early", "with first message", "never", "never"] as const),

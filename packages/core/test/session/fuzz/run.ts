@@ -38,13 +38,17 @@ class World {
       maxFrameBytes: random.pick([4096, 5000, 16 << 10, (64 << 10) + 1024]),
       capacityBytes: random.magnitude(4096, 512 << 10),
       backPressure: random.pick([0, 0, 0.1, 0.5]),
+      largeFrames: random.pick([0, 0, 1, 3]),
     });
     this.#planner = new Planner(random, { maxMessageBytes: this.#maxMessageBytes, calm: this.#calm });
     this.#channels = this.#limits.map((limits) => {
-      const channel = new Channel({ address: ADDRESS, options: {}, clock: simulation.clock });
+      const { streamWindowBytes, connectionWindowBytes } = limits;
+      const options = { limits: { streamWindowBytes: 1 << 20, connectionWindowBytes: 1 << 20 } };
+      const channel = new Channel({ address: ADDRESS, options, clock: simulation.clock });
       // Below what users may set, so that every window is full at some time.
       Object.assign(channel, { limits });
-      return channel.add(TestDefinition, this.#implementation());
+      Object.assign(options.limits, { streamWindowBytes, connectionWindowBytes });
+      return channel.add(TestDefinition, this.#implementation(), { lendBytes: random.chance(0.5) });
     });
     this.#clients = this.#channels.map((channel) => channel.client(TestDefinition));
     if (tracing) {
@@ -127,6 +131,7 @@ class World {
       ...(plan.timeoutMs === undefined ? {} : { timeoutMs: plan.timeoutMs }),
       ...(parent === undefined ? {} : { parent }),
       metadata: { call: String(plan.number), "pad-bin": new Uint8Array(plan.metadataBytes) },
+      lendBytes: plan.kind !== "unary" && plan.kind !== "clientStream" && random.chance(0.5),
       onHeader: () => void record.headers++,
       onTrailer: () => void record.trailers++,
     };

@@ -2,6 +2,8 @@ import {
   FRAME_HEADER_BYTES,
   type Connection,
   type ConnectionHandler,
+  type LargeFrame,
+  type LargeFrames,
   type Peer,
   type Traits,
 } from "@sluice/core";
@@ -13,6 +15,8 @@ export interface LinkOptions {
   readonly maxFrameBytes?: number;
   /** Bytes committed and not delivered that each direction holds; at least one frame. Default 64 KiB. */
   readonly capacityBytes?: number;
+  /** How many large frames, of up to three times `maxFrameBytes`, the other end may keep. Default none. */
+  readonly largeFrames?: number;
   /** How often `reserve` finds no room although there is some. Default never. */
   readonly backPressure?: number;
   readonly peerDeath?: Traits["peerDeath"];
@@ -30,6 +34,44 @@ export interface Frame {
 
 /** What memory holds while it is not lent: nobody may rely on it. */
 const POISON = 0xa5;
+
+/** A large frame that has arrived; what was lent of it has no bytes after `release`. */
+class SimulatedLargeFrame implements LargeFrame {
+  readonly memory: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  readonly #views: Uint8Array[] = [];
+  #onRelease: (() => void) | undefined;
+
+  constructor(frame: Uint8Array, padding: number, onRelease: () => void) {
+    this.memory = new Uint8Array(frame.length + 2 * padding).fill(POISON);
+    this.memory.set(frame, padding);
+    this.start = padding;
+    this.end = padding + frame.length;
+    this.#onRelease = onRelease;
+  }
+
+  get lent(): boolean {
+    return this.#views.length > 0;
+  }
+
+  lend(start: number, end: number): Uint8Array {
+    if (this.#onRelease === undefined) throw new Error("lend after release");
+    if (start < this.start || end > this.end) throw new Error("lend beyond the frame");
+    const view = this.memory.slice(start, end);
+    this.#views.push(view);
+    return view;
+  }
+
+  release(): void {
+    const onRelease = this.#onRelease;
+    this.#onRelease = undefined;
+    if (onRelease === undefined) return;
+    this.memory.fill(POISON);
+    for (const { buffer } of this.#views) structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
+    onRelease();
+  }
+}
 
 /** One end of a simulated link. Checks that its user keeps the transport contract; breaches throw. */
 export class SimulatedConnection implements Connection {
@@ -51,6 +93,10 @@ export class SimulatedConnection implements Connection {
   readonly #random: Random;
   readonly #capacityBytes: number;
   readonly #backPressure: number;
+  readonly large: LargeFrames | undefined;
+  /** Large frames on their way, or kept by the other end. */
+  #largeOut = 0;
+  readonly #kept = new Set<LargeFrame>();
   readonly #queue: Uint8Array[] = [];
   #queuedBytes = 0;
   #reserved = false;
@@ -66,7 +112,18 @@ export class SimulatedConnection implements Connection {
     this.traits = { maxFrameBytes, peerDeath, reconnectable };
     this.#capacityBytes = Math.max(options.capacityBytes ?? 64 << 10, maxFrameBytes);
     this.#backPressure = options.backPressure ?? 0;
-    this.memory = new Uint8Array(maxFrameBytes + 32).fill(POISON);
+    const { largeFrames = 0 } = options;
+    const maxBytes = largeFrames > 0 ? 3 * maxFrameBytes : maxFrameBytes;
+    this.memory = new Uint8Array(2 * maxBytes + 32).fill(POISON);
+    if (largeFrames > 0) {
+      const available = (): boolean => this.#largeOut < largeFrames;
+      this.large = {
+        maxBytes,
+        get available() {
+          return available();
+        },
+      };
+    }
   }
 
   start(handler: ConnectionHandler): void {
@@ -76,10 +133,16 @@ export class SimulatedConnection implements Connection {
 
   reserve(min: number): boolean {
     if (this.#reserved) throw new Error("reserve while a reservation is open");
-    if (!(min >= 0 && min <= this.traits.maxFrameBytes)) {
-      throw new Error(`reserve of ${min} bytes; the largest frame has ${this.traits.maxFrameBytes}`);
-    }
+    const { large, traits } = this;
+    const most = min > traits.maxFrameBytes && large?.available ? large.maxBytes : traits.maxFrameBytes;
+    if (!(min >= 0 && min <= most)) throw new Error(`reserve of ${min} bytes; the largest frame has ${most}`);
     if (this.#closing || this.#closed) return false;
+    if (most > traits.maxFrameBytes) {
+      // Elsewhere in the same memory.
+      this.rangeStart = large!.maxBytes + this.#random.integer(16, 32);
+      this.rangeEnd = this.rangeStart + this.#random.integer(min, large!.maxBytes);
+      return (this.#reserved = true);
+    }
     const room = this.#capacityBytes - this.#queuedBytes;
     if (this.full || room < min || this.#random.chance(this.#backPressure)) {
       this.#blocked = true;
@@ -92,6 +155,16 @@ export class SimulatedConnection implements Connection {
     return true;
   }
 
+  widen(used: number, min: number): void {
+    if (!this.#reserved) throw new Error("widen without a reservation");
+    const { large, rangeStart, rangeEnd } = this;
+    if (!large!.available || min > large!.maxBytes || used > min) throw new Error(`widen to ${min} bytes`);
+    this.rangeStart = large!.maxBytes + this.#random.integer(16, 32);
+    this.rangeEnd = this.rangeStart + this.#random.integer(min, large!.maxBytes);
+    this.memory.copyWithin(this.rangeStart, rangeStart, rangeStart + used);
+    this.memory.fill(POISON, rangeStart, rangeEnd);
+  }
+
   commit(used: number): void {
     this.#endReservation();
     if (!(used >= FRAME_HEADER_BYTES && used <= this.rangeEnd - this.rangeStart)) {
@@ -102,6 +175,7 @@ export class SimulatedConnection implements Connection {
     this.memory.fill(POISON, this.rangeStart, this.rangeEnd);
     this.#queue.push(frame);
     this.#queuedBytes += used;
+    if (used > this.traits.maxFrameBytes) this.#largeOut++;
     this.onCommit?.(frameOf(frame));
   }
 
@@ -166,6 +240,10 @@ export class SimulatedConnection implements Connection {
       this.#queuedBytes -= frame.length;
       // An end that is closing, or gone, reads no more.
       if (other.#closing || other.#closed) continue;
+      if (this.large !== undefined && frame.length > this.traits.maxFrameBytes) {
+        this.#deliverLarge(frame);
+        continue;
+      }
       const start = this.#random.integer(0, 16);
       const memory = new Uint8Array(start + frame.length + this.#random.integer(0, 16)).fill(POISON);
       memory.set(frame, start);
@@ -176,6 +254,21 @@ export class SimulatedConnection implements Connection {
         other.destroy(error as Error);
       }
       memory.fill(POISON);
+    }
+  }
+
+  #deliverLarge(bytes: Uint8Array): void {
+    const { other } = this;
+    const frame = new SimulatedLargeFrame(bytes, this.#random.integer(0, 16), () => {
+      other.#kept.delete(frame);
+      this.#largeOut--;
+    });
+    other.#kept.add(frame);
+    try {
+      other.handler!.onLargeFrame!(frame);
+    } catch (error) {
+      other.thrown ??= error;
+      other.destroy(error as Error);
     }
   }
 
@@ -212,6 +305,7 @@ export class SimulatedConnection implements Connection {
 
   tellClosed(): void {
     this.#closed = this.#notified = true;
+    for (const frame of this.#kept) frame.release();
     this.#queue.length = 0;
     this.#queuedBytes = 0;
     this.handler!.onClose(this.#error);
