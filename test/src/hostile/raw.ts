@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import { within } from "../within.js";
 import { FifoStream } from "./fifo.js";
 import { RingPeer, RingStream } from "./ring.js";
+import { UdpStream } from "./udp.js";
 
 export const Type = {
   HELLO: 1,
@@ -140,7 +141,13 @@ export function openAgain(stream: number, number: number, flags = 0, rest: Buffe
 
 export class RawPeer {
   /** The names of the carriers that the hostile suites speak: each way to connect, once. */
-  static readonly carriers: readonly string[] = ["unix:", "tcp://127.0.0.1", "shm:", "fifo:"];
+  static readonly carriers: readonly string[] = [
+    "unix:",
+    "tcp://127.0.0.1",
+    "udp://127.0.0.1",
+    "shm:",
+    "fifo:",
+  ];
   /** The server's GOAWAY, if it has sent one. */
   goaway: { readonly code: number; readonly text: string } | undefined;
   /** Resolves when the connection is gone, whoever ended it. */
@@ -169,10 +176,11 @@ export class RawPeer {
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
   }
 
-  /** Connect to a `unix:`, `tcp:`, `shm:`, `mmap:` or `fifo:` address; says nothing. */
+  /** Connect to a `unix:`, `tcp:`, `udp:`, `shm:`, `mmap:` or `fifo:` address; says nothing. */
   static async connect(address: string): Promise<RawPeer> {
     if (/^(shm|mmap):/.test(address)) return new RawPeer(new RingStream(await RingPeer.connect(address)));
     if (address.startsWith("fifo:")) return new RawPeer(await FifoStream.connect(address));
+    if (address.startsWith("udp:")) return new RawPeer(await UdpStream.connect(address));
     const tcp = /^tcp:\/\/(.*):(\d+)$/.exec(address);
     const socket =
       tcp === null

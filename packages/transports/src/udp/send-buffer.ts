@@ -1,10 +1,12 @@
 import { RangeSet } from "./range-set.js";
 
-/** Two largest frames. */
+/** Two largest frames; and what a connection begins with that has nothing under way, and mostly needs no more. */
 const CHUNK_BYTES = 130 * 1024;
-/** Chunks kept for reuse by all connections of the thread. */
+const FIRST_CHUNK_BYTES = 16 * 1024;
+/** Chunks of each size kept for reuse by all connections of the thread. */
 const FREE_CHUNKS = 16;
 const free: Uint8Array[] = [];
+const freeFirst: Uint8Array[] = [];
 
 /** Bytes that were committed and not acknowledged, as chunks hold them: what a connection keeps at most. */
 const MAX_CHUNKS = 12;
@@ -45,7 +47,11 @@ export class SendBuffer {
     let chunk = this.#chunks.at(-1);
     if (chunk === undefined || chunk.memory.length - (chunk.end - chunk.start) < min) {
       if (this.#chunks.length === MAX_CHUNKS) return undefined;
-      chunk = { memory: free.pop() ?? new Uint8Array(CHUNK_BYTES), start: this.end, end: this.end };
+      const memory =
+        this.#chunks.length === 0 && min <= FIRST_CHUNK_BYTES / 2
+          ? (freeFirst.pop() ?? new Uint8Array(FIRST_CHUNK_BYTES))
+          : (free.pop() ?? new Uint8Array(CHUNK_BYTES));
+      chunk = { memory, start: this.end, end: this.end };
       this.#chunks.push(chunk);
     }
     this.#held = true;
@@ -142,5 +148,6 @@ export class SendBuffer {
 }
 
 function recycle({ memory }: Chunk): void {
-  if (free.length < FREE_CHUNKS) free.push(memory);
+  const pool = memory.length === CHUNK_BYTES ? free : freeFirst;
+  if (pool.length < FREE_CHUNKS) pool.push(memory);
 }
