@@ -144,9 +144,10 @@ describe("message queues", function () {
         own.start();
         for (const how of ["terminate", "exit", "return"]) {
           const worker = new Worker(program("queue-worker"), { argv: [reference, how] });
+          const exited = once(worker, "exit");
           await told.until(() => told.messages.includes("ready"));
           if (how === "terminate") await worker.terminate();
-          else await once(worker, "exit");
+          await exited;
           await told.until(() => told.messages.includes("last words"));
           expect(told.messages).to.deep.equal(["ready", "last words"]);
           told.messages.length = 0;

@@ -190,17 +190,17 @@ TEST("SysvReceiver stops while it waits for a message, and while nobody takes th
   arrived.Await(1);
 }
 
-TEST("SysvReceiver tells when the queue has been removed, after what was received") {
+TEST("SysvReceiver tells when the queue has been removed, once what was received has been taken") {
   const SysvQueue queue = SysvQueue::Make();
   Arrived arrived;
   SysvReceiver receiver(queue, 1024, [&] { arrived.Notify(); });
   queue.Send(Bytes("last"));
   arrived.Await(1);
   queue.Remove();
-  arrived.Await(2);
   std::vector<uint8_t> batch;
   receiver.Take(batch);
   CHECK_EQUAL(Messages(batch).size(), 1u);
+  arrived.Await(2);
   // Whether it was waiting already, or looked afterwards.
   const int error = THROWN(SystemError, receiver.Take(batch)).number();
   CHECK(error == EIDRM || error == EINVAL);
