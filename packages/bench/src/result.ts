@@ -85,7 +85,7 @@ export const RESULT_FIELDS = Object.keys({
   sizes: 0,
 } satisfies Record<keyof BenchResult, 0>) as (keyof BenchResult)[];
 
-/** Rows of `scenarios` from their slices. What is compared with a plain scenario needs that among them. */
+/** Rows of `scenarios` from their slices. What is to be compared with a plain scenario that is not among them has none. */
 export function makeRows(
   scenarios: readonly Scenario[],
   slices: readonly (readonly Slice[])[],
@@ -97,6 +97,7 @@ export function makeRows(
   const ids = scenarios.map(scenarioId);
   for (const [index, scenario] of scenarios.entries()) {
     const base = slices[ids.indexOf(scenarioId(plain(scenario)))];
+    if (base === undefined) continue;
     const costs = slices[index].map(
       (slice, round) => (1 - slice.callsPerSecond / base[round].callsPerSecond) * 100,
     );

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { bars } from "@sluice/bench/bars.js";
 import { markdownReport, terminalReport } from "@sluice/bench/report.js";
 import type { BenchResult, Row } from "@sluice/bench/result.js";
-import { defaultScenarios, quickScenarios, type Scenario } from "@sluice/bench/scenarios.js";
+import { defaultScenarios, quickScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
 import { resultOf } from "./result.js";
 
 describe("results", () => {
@@ -28,6 +28,14 @@ describe("results", () => {
     });
     expect(fast.callOptions.map(({ option }) => option)).to.deep.equal(["deadline", "metadata", "signal"]);
     for (const { costPercent } of fast.callOptions) expect(costPercent).to.be.closeTo(10, 1e-9);
+  });
+
+  it("have no row for what cannot be compared, because the plain scenario was skipped", () => {
+    const [plain, option] = selectScenarios(quickScenarios(), ["sluice/unix/unary/64/64"]).filter(
+      ({ option }) => option !== "metadata" && option !== "signal",
+    );
+    expect(resultOf([plain, option], () => [1000]).callOptions).to.have.lengthOf(1);
+    expect(resultOf([option], () => [1000])).to.deep.include({ rows: [], callOptions: [] });
   });
 
   it("meet the goals, or not, by their figures", () => {
