@@ -6,6 +6,8 @@ import { chanceApart, median, type Figures } from "./statistics.js";
 
 /** Less is not worth telling, however sure. */
 export const MIN_CHANGE = 0.05;
+/** With fewer repetitions than give this, chance would be called a change too often: three of each are the least. */
+const MAX_CHANCE = 0.1;
 const FIGURES = ["callsPerSecond", "p50Us", "p99Us"] as const satisfies (keyof Figures)[];
 
 /** One scenario that both runs measured. */
@@ -22,6 +24,8 @@ export interface Change {
 export interface Comparison {
   /** In the order of the later run. */
   readonly changes: readonly Change[];
+  /** How many of them were repeated too seldom for anything to be called a change. */
+  readonly undecided: number;
   /** How likely one figure is called changed by chance alone, at this many repetitions: the mean over all. */
   readonly chance: number;
   /** Calls/s of the controls, after against before: what became of the machine. Undefined without controls. */
@@ -46,6 +50,7 @@ export function compare(before: BenchResult, after: BenchResult): Comparison {
   const chances = changes.map((change) => chanceApart(change.before.rounds, change.after.rounds));
   return {
     changes,
+    undecided: chances.filter((chance) => chance > MAX_CHANCE).length,
     chance: chances.reduce((sum, chance) => sum + chance, 0) / chances.length,
     machine:
       controls.length === 0
@@ -65,6 +70,7 @@ function rowsById(result: BenchResult): [string, Row][] {
 }
 
 function hasChanged(before: Row, after: Row, figure: keyof Figures): boolean {
+  if (chanceApart(before.rounds, after.rounds) > MAX_CHANCE) return false;
   const apart = before.max[figure] < after.min[figure] || after.max[figure] < before.min[figure];
   return apart && Math.abs(after[figure] / before[figure] - 1) >= MIN_CHANGE;
 }

@@ -36,7 +36,7 @@ function terminalTables(sections: readonly Section[], colour: boolean): string {
 
 /** What changed, and how far that is to be believed. */
 export function comparisonReport(
-  { changes, chance, machine, differences }: Comparison,
+  { changes, undecided, chance, machine, differences }: Comparison,
   colour: boolean,
 ): string {
   if (changes.length === 0) return "The two runs have no scenario in common.\n";
@@ -61,6 +61,9 @@ export function comparisonReport(
   };
   const notes = [
     ...differences,
+    ...(undecided === 0
+      ? []
+      : [`${undecided} scenarios have too few repetitions to tell a change from chance: use --rounds.`]),
     `A change is called so where no repetition of one run is within the range of the other, and the medians differ by ${MIN_CHANGE * 100} % or more. By chance alone that befalls a figure in ${(chance * 100).toFixed(1)} % of cases, if nothing but chance is at work.`,
     machine === undefined
       ? "Nothing that is the same in both runs was measured, so a change of the machine would look like one of the code."

@@ -39,6 +39,17 @@ describe("comparing two runs", () => {
     for (const { changed, id } of compare(close, closeBy).changes) expect(changed, id).to.deep.equal([]);
   });
 
+  it("finds nothing where there are too few repetitions, and says so", () => {
+    const comparison = compare(
+      run(() => [100, 110]),
+      run(() => [1000, 1100]),
+    );
+    for (const { changed, id } of comparison.changes) expect(changed, id).to.deep.equal([]);
+    expect(comparison.undecided).to.equal(SCENARIOS.length);
+    expect(comparisonReport(comparison, false)).to.contain("too few repetitions");
+    expect(compare(before, before).undecided).to.equal(0);
+  });
+
   it("tells the code from the machine by what is the same in both", () => {
     const after = run(({ implementation }) =>
       implementation === "sluice" ? [200, 210, 220] : [90, 100, 110],
