@@ -36,7 +36,6 @@ class Parting implements Timed {
   answers = PARTING_ANSWERS;
 
   constructor(
-    readonly connection: UdpConnection,
     readonly packet: Uint8Array,
     readonly deadline: number,
     readonly onDeadline: () => void,
@@ -127,7 +126,7 @@ export abstract class Endpoint implements Link, DatagramHandler {
     this.#deadlines.remove(connection);
     this.setRef(connection, false);
     this.post(connection.route, packet);
-    const parting = new Parting(connection, packet, this.now() + lingerMs, () => {
+    const parting = new Parting(packet, this.now() + lingerMs, () => {
       this.#deadlines.remove(parting);
       this.#partings.delete(connection);
       this.forget(connection);

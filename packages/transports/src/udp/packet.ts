@@ -19,7 +19,6 @@ export const Refusal = {
   SECRET_UNWANTED: 3,
   SECRET_DIFFERS: 4,
   NOBODY_LISTENS: 5,
-  BUSY: 6,
 } as const;
 
 /** What CLOSE says: that the connection has ended in order, or was given up. */
