@@ -83,11 +83,11 @@ export async function truncateRings(mode: "async" | "sync"): Promise<Outcome["cl
   const finished = new Promise<void>((resolve) => (finish = resolve));
   const interposer = new Interposer(`${directory}/client`, address, (connection) => {
     const { ring, server } = connection;
-    const head = ring.load(Word.head(1));
+    const head = ring.load(Word.head(0));
     // In the middle of calls.
     const truncate = (): void => {
       if (connection.closed) return;
-      if ((ring.load(Word.head(1)) - head) >>> 0 < 500_000) return void setImmediate(truncate);
+      if ((ring.load(Word.head(0)) - head) >>> 0 < 500_000) return void setImmediate(truncate);
       ftruncateSync(server.fd, 4096 * (count % 3));
       if (++count === 6) finish();
     };
