@@ -38,6 +38,10 @@ export interface Carrier {
   readonly lends?: boolean;
   /** Whether packets get lost, so that hundreds of megabytes take long. */
   readonly lossy?: true;
+  /** Whether connecting takes milliseconds of work. */
+  readonly costly?: boolean;
+  /** Whether the kernel's limits allow for tens of connections, not hundreds. */
+  readonly fewConnections?: boolean;
   /** Start a server and connect to it. */
   open(options?: OpenOptions): Promise<Link>;
 }
@@ -272,6 +276,7 @@ export const carriers: readonly Carrier[] = [
   ...(hasIpv6 ? [{ ...listening("tcp://[::1]", () => "tcp://[::1]:0"), like: "tcp://127.0.0.1" }] : []),
   {
     ...listening("tls://127.0.0.1", () => "tls://127.0.0.1:0", serverOptions),
+    costly: true,
     // It is on Node's own modules with the addon, too.
     ...(!native && { like: "tcp://127.0.0.1" }),
   },
@@ -285,6 +290,7 @@ export const carriers: readonly Carrier[] = [
     : []),
   spawned("pipe:"),
   spawned("stdio:"),
+  { ...listening("auto:", () => `auto:sluice-test-${randomUUID()}`), like: native ? "shm:" : "unix:" },
   ...(native
     ? [
         { ...listening("shm:", shm), lends: true },
@@ -296,8 +302,17 @@ export const carriers: readonly Carrier[] = [
         { ...listening("shm: (sysv, small)", shm, { segment: "sysv", capacity: 64 << 10 }), like: "shm:" },
         { ...listening("mmap:", (directory) => `mmap:${directory}/server.mmap`), like: "shm:" },
         listening("fifo:", (directory) => `fifo:${directory}/server.fifo`),
-        listening("mq:", () => `mq:/sluice-test-${randomUUID()}`),
-        { ...listening("sysvmq:", () => `sysvmq:${randomInt(1, 2 ** 31)}`), like: "mq:" },
+        {
+          ...listening("mq:", () => `mq:/sluice-test-${randomUUID()}`),
+          costly: true,
+          fewConnections: true,
+        },
+        {
+          ...listening("sysvmq:", () => `sysvmq:${randomInt(1, 2 ** 31)}`),
+          like: "mq:",
+          costly: true,
+          fewConnections: true,
+        },
       ]
     : []),
 ];

@@ -193,7 +193,8 @@ onEveryCarrier(
       expect(Number(produced - before.produced)).to.be.below(50 * 16 + 1000);
     });
 
-    it("connections that say nothing, or half a word, are closed in time", async () => {
+    it("connections that say nothing, or half a word, are closed in time", async function () {
+      if (carrier.fewConnections === true) this.skip();
       const silent = await Promise.all(Array.from({ length: 300 }, () => RawPeer.connect(link().address!)));
       peers.push(...silent);
       for (const [i, peer] of silent.entries()) if (i % 2 === 0) peer.send(Buffer.from("SLUI"));
@@ -206,6 +207,7 @@ onEveryCarrier(
     });
 
     it("more silent connections than there may be push out the oldest", async function () {
+      if (carrier.fewConnections === true) this.skip();
       this.timeout(60_000);
       const silent: RawPeer[] = [];
       for (let i = 0; i < 12; i++) {

@@ -189,23 +189,24 @@ onEveryCarrier(
   "frames at random",
   (carrier) => {
     const link = sharedLink(carrier);
+    const frames = carrier.costly === true ? FRAMES / 10 : FRAMES;
 
-    it(`${FRAMES} of them do no harm (SLUICE_SEED=${SEED})`, async function () {
-      this.timeout(30_000 + 2 * FRAMES);
+    it(`${frames} of them do no harm (SLUICE_SEED=${SEED})`, async function () {
+      this.timeout(30_000 + 5 * frames);
       const probe = link().channel.client(ProbeDefinition);
       const before = await within(SOON, probe.report({}), "a report");
       const random = new Random(SEED);
       let connections = 0;
       let goaways = 0;
-      for (let sent = 0; sent < FRAMES; connections++) {
+      for (let sent = 0; sent < frames; connections++) {
         const peer = await RawPeer.connect(link().address!);
         if (random.chance(95)) peer.send(hello());
         const conversation = new Conversation(random);
         peer.onFrame = (received) => conversation.onFrame(received);
-        while (!peer.ended && !conversation.misaligned && sent < FRAMES && !random.chance(1)) {
-          const frames = Array.from({ length: 1 + random.below(10) }, () => conversation.next());
-          sent += frames.length;
-          peer.send(...frames);
+        while (!peer.ended && !conversation.misaligned && sent < frames && !random.chance(1)) {
+          const next = Array.from({ length: 1 + random.below(10) }, () => conversation.next());
+          sent += next.length;
+          peer.send(...next);
           if (!conversation.misaligned) await peer.settled();
         }
         await peer.end();
@@ -227,9 +228,10 @@ onEveryCarrier(
         () => descriptors(pid) <= before.descriptors,
         () => `${descriptors(pid)} descriptors in the server, ${before.descriptors} before`,
       );
-      // Most connections must have got far, and most must have ended by a violation: else this tests nothing.
-      expect(connections).to.be.below(FRAMES / 5);
-      expect(goaways).to.be.above(connections / 2);
+      // Most connections must have got far, and many must have ended by a violation (of which who closes at once may not hear):
+      // else this tests nothing.
+      expect(connections).to.be.below(frames / 5);
+      expect(goaways).to.be.above(connections / 3);
     });
   },
   ({ name }) => RawPeer.carriers.includes(name),

@@ -2,9 +2,13 @@
  * A client made from the specification of the wire alone (docs/wire.md), over a plain socket, rings or FIFOs: it sends whatever it is
  * told to, in whatever order. Nothing here is shared with the implementation that it tests.
  */
+import { once } from "node:events";
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
+import { connect as connectSecure, type TLSSocket } from "node:tls";
+import { clientOptions } from "../identity.js";
 import { within } from "../within.js";
+import { CarriedStream } from "./carried.js";
 import { FifoStream } from "./fifo.js";
 import { RingPeer, RingStream } from "./ring.js";
 import { UdpStream } from "./udp.js";
@@ -139,14 +143,23 @@ export function openAgain(stream: number, number: number, flags = 0, rest: Buffe
   return frame({ type: Type.OPEN, stream, flags, aux: number, payload: rest });
 }
 
+async function connectTls(host: string, port: number): Promise<TLSSocket> {
+  const socket = connectSecure({ host, port, ALPNProtocols: ["sluice/1"], ...clientOptions });
+  await within(10_000, once(socket, "secureConnect"), `a TLS connection to ${host}:${port}`);
+  return socket;
+}
+
 export class RawPeer {
   /** The names of the carriers that the hostile suites speak: each way to connect, once. */
   static readonly carriers: readonly string[] = [
     "unix:",
     "tcp://127.0.0.1",
+    "tls://127.0.0.1",
     "udp://127.0.0.1",
     "shm:",
     "fifo:",
+    "mq:",
+    "sysvmq:",
   ];
   /** The server's GOAWAY, if it has sent one. */
   goaway: { readonly code: number; readonly text: string } | undefined;
@@ -176,11 +189,14 @@ export class RawPeer {
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
   }
 
-  /** Connect to a `unix:`, `tcp:`, `udp:`, `shm:`, `mmap:` or `fifo:` address; says nothing. */
+  /** Connect to an address of any of the transports that have one; says nothing. */
   static async connect(address: string): Promise<RawPeer> {
     if (/^(shm|mmap):/.test(address)) return new RawPeer(new RingStream(await RingPeer.connect(address)));
     if (address.startsWith("fifo:")) return new RawPeer(await FifoStream.connect(address));
     if (address.startsWith("udp:")) return new RawPeer(await UdpStream.connect(address));
+    if (/^(mq|sysvmq):/.test(address)) return new RawPeer(await CarriedStream.connect(address));
+    const tls = /^tls:\/\/(.*):(\d+)$/.exec(address);
+    if (tls !== null) return new RawPeer(await connectTls(tls[1]!, Number(tls[2])));
     const tcp = /^tcp:\/\/(.*):(\d+)$/.exec(address);
     const socket =
       tcp === null
