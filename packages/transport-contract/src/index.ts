@@ -30,6 +30,7 @@ export function describeTransport(name: string, subject: Subject): void {
     this.timeout(TIME_LIMIT_MS);
     const fixture = new TransportFixture(subject);
     describeConnections(fixture);
+    describeLargeFrames(fixture, subject.largeFrames === true);
     describeListening(fixture);
     if (subject.module !== undefined) describeProcesses(fixture, subject.module);
   });
@@ -49,7 +50,6 @@ export function describeConnection(name: string, pair: () => Promise<[Connection
 function describeConnections(fixture: Fixture): void {
   describeSending(fixture);
   describeReceiving(fixture);
-  describeLargeFrames(fixture);
   describeClosing(fixture);
   describeStress(fixture);
 }

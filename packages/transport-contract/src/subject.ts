@@ -23,6 +23,8 @@ export interface Subject {
   readonly noticesDeath?: boolean;
   /** How many connections the kernel lets a test have at once, where that is less than a test would make. */
   readonly maxConnections?: number;
+  /** Whether its connections have memory for large frames (`Connection.large`); false by default. */
+  readonly largeFrames?: boolean;
   /** Whether its connections are of other transports, whose addresses their peers have; false by default. */
   readonly delegates?: boolean;
 }

@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import { auto, memory, tls } from "@sluice/transports";
+import { auto, memory, nativeTransports, tls } from "@sluice/transports";
 import { describeConnection, describeTransport } from "@sluice/transport-contract";
 import { certificate } from "./certificates.js";
 import { freshPath, pipePair, variants } from "./subjects.js";
@@ -27,6 +27,8 @@ describeTransport("auto", {
   transport: auto,
   address: () => `auto:${names++}`,
   module: { url, export: "auto" },
+  // Of shared memory, which it takes where there is any.
+  largeFrames: nativeTransports !== undefined,
   malformed: ["auto:", "auto:a/b", "auto:..", "auto:a\0b", `auto:${"a".repeat(107)}`],
   delegates: true,
 });
@@ -55,6 +57,7 @@ for (const { name, transports } of variants) {
       transport: shm,
       address: () => `shm:${freshPath(".shm")}`,
       module: { url, export: "nativeTransports.shm" },
+      largeFrames: true,
       malformed: ["shm:", "shm:a/b", "shm:..", `shm:/${"a".repeat(107)}`, "shm:/a\0b"],
     });
 

@@ -5,14 +5,22 @@ import type { Fixture } from "../fixture.js";
 import { frameFault, makeFrame } from "../frames.js";
 import { expectFrames, framesOf } from "./sending.js";
 
-/** For connections that have memory for large frames; there is nothing to test of others. */
-export function describeLargeFrames(fixture: Fixture): void {
+/** For connections that have memory for large frames, as `expected` says. */
+export function describeLargeFrames(fixture: Fixture, expected: boolean): void {
   describe("large frames", () => {
     afterEach(() => fixture.end());
 
-    async function largePair(skip: () => never): Promise<[Endpoint, Endpoint, LargeFrames]> {
+    it(expected ? "there is memory for" : "there is no memory for", async () => {
+      for (const { connection } of await fixture.pair()) {
+        if (expected) expect(connection.large!.available).to.equal(true);
+        else expect(connection.large).to.equal(undefined);
+      }
+    });
+    if (!expected) return;
+
+    async function largePair(): Promise<[Endpoint, Endpoint, LargeFrames]> {
       const [near, far] = await fixture.startedPair();
-      return [near, far, near.connection.large ?? skip()];
+      return [near, far, near.connection.large!];
     }
 
     /** Sends a large frame of `bytes`, for which there is memory. */
@@ -31,8 +39,8 @@ export function describeLargeFrames(fixture: Fixture): void {
       expect(large!.available).to.equal(true);
     }
 
-    it("are larger than others, and arrive among them in order", async function () {
-      const [near, far, large] = await largePair(() => this.skip());
+    it("are larger than others, and arrive among them in order", async () => {
+      const [near, far, large] = await largePair();
       const { maxFrameBytes } = near.connection.traits;
       expect(large.maxBytes).to.be.greaterThan(maxFrameBytes);
       const sizes = [
@@ -61,8 +69,8 @@ export function describeLargeFrames(fixture: Fixture): void {
       }
     });
 
-    it("a receiver may keep them as long as it likes: others go on, and what is kept does not change", async function () {
-      const [near, far, large] = await largePair(() => this.skip());
+    it("a receiver may keep them as long as it likes: others go on, and what is kept does not change", async () => {
+      const [near, far, large] = await largePair();
       const kept: LargeFrame[] = [];
       far.keep = (frame) => kept.push(frame);
       let sent = 0;
@@ -90,8 +98,8 @@ export function describeLargeFrames(fixture: Fixture): void {
       await awaitAvailable(near, far);
     });
 
-    it("a range that was cancelled is used again", async function () {
-      const [near, far, large] = await largePair(() => this.skip());
+    it("a range that was cancelled is used again", async () => {
+      const [near, far, large] = await largePair();
       for (let i = 0; i < 100; i++) {
         expect(near.reserve(large.maxBytes)).to.equal(true);
         near.connection.memory.fill(1, near.connection.rangeStart, near.connection.rangeEnd);
@@ -103,9 +111,9 @@ export function describeLargeFrames(fixture: Fixture): void {
       await far.received(2);
     });
 
-    it("end with the connection, whichever side ends it", async function () {
+    it("end with the connection, whichever side ends it", async () => {
       for (const ending of ["near", "far"] as const) {
-        const [near, far, large] = await largePair(() => this.skip());
+        const [near, far, large] = await largePair();
         const kept: LargeFrame[] = [];
         far.keep = (frame) => kept.push(frame);
         send(near, 0, large.maxBytes);
