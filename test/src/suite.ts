@@ -8,6 +8,9 @@ import { within } from "./within.js";
 /** How long a call or an event may take before a test says that it did not happen, in milliseconds. */
 export const SOON = 20_000;
 
+/** The windows that most carriers have by default, for tests that fill them on every carrier. */
+export const WINDOWS = { limits: { streamWindowBytes: 256 << 10, connectionWindowBytes: 16 << 20 } };
+
 /** The same tests on every carrier, or on those that `filter` takes. */
 export function onEveryCarrier(
   title: string,

@@ -8,11 +8,10 @@ import type { ExchangeRequest } from "../gen/sluice/testing/probe.js";
 import { ProbeDefinition } from "../gen/sluice/testing/probe.js";
 import { Outbox } from "../outbox.js";
 import { pattern, payload } from "../payload.js";
-import { distinct, failure, onEveryCarrier, sharedLink, SOON } from "../suite.js";
+import { distinct, failure, onEveryCarrier, sharedLink, SOON, WINDOWS } from "../suite.js";
 import { deferred, within } from "../within.js";
 
 const BODY = 64 << 10;
-const WINDOWS = { limits: { streamWindowBytes: 256 << 10, connectionWindowBytes: 16 << 20 } };
 /**
  * A stream's window of 256 KiB holds four bodies less their own overhead; beside them there may be one at the reader,
  * one in the hands of the writer and one being made.

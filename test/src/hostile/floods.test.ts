@@ -4,7 +4,7 @@ import { Status, type Client } from "@sluice/node";
 import { TestServiceDefinition } from "../gen/grpc/testing/test.js";
 import { ProbeDefinition, type ReportResponse } from "../gen/sluice/testing/probe.js";
 import { descriptors } from "../processes.js";
-import { onEveryCarrier, sharedLink, SOON } from "../suite.js";
+import { onEveryCarrier, sharedLink, SOON, WINDOWS } from "../suite.js";
 import { until, within } from "../within.js";
 import { Flag, frame, open, openAgain, part, RawPeer, streamId, Type, u32 } from "./raw.js";
 
@@ -20,7 +20,9 @@ onEveryCarrier(
   "floods",
   (carrier) => {
     const HANDSHAKE_MS = 1000;
-    const link = sharedLink(carrier, { server: { limits: { handshakeTimeoutMs: HANDSHAKE_MS } } });
+    const link = sharedLink(carrier, {
+      server: { limits: { ...WINDOWS.limits, handshakeTimeoutMs: HANDSHAKE_MS } },
+    });
     let probe: Client<typeof ProbeDefinition>;
     let before: ReportResponse;
     let peers: RawPeer[];
