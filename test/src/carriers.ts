@@ -309,7 +309,6 @@ export const carriers: readonly Carrier[] = [
         },
         {
           ...listening("sysvmq:", () => `sysvmq:${randomInt(1, 2 ** 31)}`),
-          like: "mq:",
           costly: true,
           fewConnections: true,
         },
