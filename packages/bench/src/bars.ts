@@ -12,6 +12,7 @@ export interface Bar {
 const MIB = 1024 * 1024;
 const MAX_OPTION_COST_PERCENT = 15;
 const MAX_IDLE_PSS_BYTES = 400 * MIB;
+const MAX_ALLOCATED_BYTES = 400;
 const MAX_NAMED = 3;
 /** The kernel counts CPU time in steps of 10 ms: below this share of one CPU is none that can be told from rounding. */
 const NO_CPU_PERCENT = 0.5;
@@ -201,6 +202,7 @@ export function bars(result: BenchResult): Bar[] {
       }),
     ),
     ...pollingBars(result),
+    ...allocationBars(result),
   ];
   return all.filter((bar) => bar !== undefined);
 }
@@ -297,6 +299,20 @@ function pollingBars({ polling, idle }: BenchResult): (Bar | undefined)[] {
         atMost((pssBytes - emptyPssBytes + clientsPssBytes) / connections / 1024, 100, "KiB", 1),
     ),
   ];
+}
+
+function allocationBars({ allocation }: BenchResult): Bar[] {
+  return allocation
+    .filter(({ implementation }) => implementation === "sluice")
+    .map(({ transport, client, server }) => {
+      const bytes = client.libraryBytes + server.libraryBytes;
+      return {
+        what: `${transport}: heap that the library allocates for a unary call, both processes`,
+        goal: `under ${MAX_ALLOCATED_BYTES} B`,
+        measured: `${Math.round(bytes)} B`,
+        met: bytes < MAX_ALLOCATED_BYTES,
+      };
+    });
 }
 
 function bar<T>(

@@ -3,6 +3,7 @@
  * the number of connections.
  */
 import { answerDriver } from "./bench-process.js";
+import { sampleHeap, type HeapRequest } from "./heap-sampling.js";
 import type { HeldRequest, MemoryRequest } from "./held.js";
 import { runHeld } from "./holding.js";
 import type { BenchClient } from "./implementation.js";
@@ -57,12 +58,20 @@ async function makeFirstCall(): Promise<StartUp> {
 await answerDriver(
   start,
   async (
-    request: ClientRequest | PacedRequest | TimerRequest | HeldRequest | MemoryRequest | StartUpRequest,
+    request:
+      | ClientRequest
+      | PacedRequest
+      | TimerRequest
+      | HeldRequest
+      | MemoryRequest
+      | HeapRequest
+      | StartUpRequest,
   ) => {
     if ("paced" in request) return runPaced(clients[0], request);
     if ("timer" in request) return runTimer(clients[0], request);
     if ("held" in request) return runHeld(clients, request);
     if ("memory" in request) return usedBytes();
+    if ("heap" in request) return sampleHeap(request);
     if ("startUp" in request) return makeFirstCall();
     const { scenario, timing, connections: more } = request;
     if (timing !== undefined) return runSlice({ clients, connect }, scenario, timing);

@@ -1,6 +1,7 @@
 /** `npm run bench -- OPTIONS`: see `--help`. */
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
+import { measureAllocation, type AllocationResult } from "./allocation.js";
 import { compare } from "./compare.js";
 import { withCauses } from "./errors.js";
 import { measureHeld, type HeldResult } from "./held.js";
@@ -16,6 +17,7 @@ import { comparisonReport, markdownReport, terminalReport } from "./report.js";
 import { makeRows, RESULT_FIELDS, type BenchResult } from "./result.js";
 import { measure, type Plan } from "./runner.js";
 import {
+  ALLOCATING,
   allScenarios,
   defaultScenarios,
   findScenario,
@@ -95,7 +97,7 @@ const command = new Command("npm run bench --")
   .option("--polling", "then measure what polling before sleeping costs over shm, and what it brings")
   .option(
     "--resources",
-    "then weigh calls in flight and installed packages, and time processes from their start to the first answer",
+    "then weigh calls in flight, what calls allocate and installed packages, and time processes from their start to the first answer",
   )
   .option("--cpus <server,client>", "the CPUs to pin them to (default: the first two)", cpuPair)
   .option("--no-pin", "let the kernel choose the CPUs")
@@ -105,7 +107,10 @@ const command = new Command("npm run bench --")
   .option("--markdown", "print the tables in markdown")
   .option("--from <file>", "instead of measuring, take a result written by --json")
   .option("--list", "print the scenarios' ids and do nothing else")
-  .option("--profile <id>", "instead, print where the CPU time of one scenario goes, by V8's profiler")
+  .option(
+    "--profile <id>",
+    "instead, print where the CPU time and the memory of one scenario go, by V8's profilers",
+  )
   .showHelpAfterError("(--help lists the options)");
 
 // Exit in order, so that what was put into the file system is removed.
@@ -208,10 +213,18 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
       skip(implementation, transport, error);
     }
   }
+  const allocation: AllocationResult[] = [];
+  for (const [implementation, transport] of resources ? ALLOCATING : []) {
+    try {
+      allocation.push(await measureAllocation(implementation, transport, placement, show));
+    } catch (error) {
+      skip(implementation, transport, error);
+    }
+  }
   const startUp = resources ? await measureStartUp(STARTED, placement, skip, show) : [];
   const sizes = resources ? measureSizes(Object.keys(implementations)) : [];
   const rows = makeRows(measured.scenarios, measured.slices);
-  return { ...about, ...rows, skipped, idle, polling: polled, held, startUp, sizes };
+  return { ...about, ...rows, skipped, idle, polling: polled, held, allocation, startUp, sizes };
 }
 
 function scenariosOf({ quick, full, only }: Options): Scenario[] {

@@ -1,9 +1,12 @@
-/** Where the CPU time of one scenario's calls goes, by V8's profiler and the kernel's accounts, in client and server. */
+/**
+ * Where the CPU time of one scenario's calls goes, by V8's profiler and the kernel's accounts, in client and server; and what
+ * they allocate.
+ */
 import { mkdtemp, readdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import Table from "cli-table3";
+import { allocationReport } from "./allocation.js";
+import { add, describe, sorted, table, type CallFrame } from "./call-frames.js";
 import { Endpoints } from "./endpoints.js";
 import type { Placement } from "./placement.js";
 import { scenarioId, type Scenario } from "./scenarios.js";
@@ -25,11 +28,7 @@ export interface CpuProfile {
 
 interface ProfileNode {
   readonly id: number;
-  readonly callFrame: {
-    readonly functionName: string;
-    readonly url: string;
-    readonly lineNumber: number;
-  };
+  readonly callFrame: CallFrame;
   readonly children?: readonly number[];
 }
 
@@ -47,7 +46,7 @@ export interface TimeSpent {
   readonly busyUs: number;
 }
 
-/** Run `scenario` under the profiler; returns tables of where its time went, and where the profiles are. */
+/** Run `scenario` under the profilers; returns tables of where its time and memory went, and where the profiles are. */
 export async function profile(
   scenario: Scenario,
   placement: Placement | undefined,
@@ -89,7 +88,7 @@ export async function profile(
     const role = pid === clientPid ? "client" : "server";
     reports.push(`${role} (${path})\n${report(spent, calls, used.get(pid))}`);
   }
-  return reports.join("\n");
+  return [...reports, await allocationReport(scenario, placement, progress)].join("\n");
 }
 
 /** What the samples within `span` were in. */
@@ -111,10 +110,6 @@ export function timeSpent({ nodes, samples, timeDeltas, startTime }: CpuProfile,
     add(functions, name, duration);
   }
   return { parts, functions, busyUs };
-}
-
-function add(sums: Map<string, number>, key: string, value: number): void {
-  sums.set(key, (sums.get(key) ?? 0) + value);
 }
 
 /** The first that fits a function's name and place. What fits none, such as V8's builtins, is part of who calls it. */
@@ -165,31 +160,6 @@ function report({ parts, functions, busyUs }: TimeSpent, calls: number, cpuMs = 
     ]),
     "",
   ].join("\n");
-}
-
-function sorted(entries: readonly (readonly [string, number])[]): readonly (readonly [string, number])[] {
-  return entries.toSorted(([, a], [, b]) => b - a);
-}
-
-function table(
-  head: string[],
-  entries: readonly (readonly [string, number])[],
-  figures: (us: number) => string[],
-): string {
-  const rows = new Table({
-    head,
-    colAligns: ["right", "right", "left"],
-    style: { head: [], border: [], compact: true },
-  });
-  rows.push(...entries.map(([name, us]) => [...figures(us), name]));
-  return rows.toString();
-}
-
-function describe({ functionName, url, lineNumber }: ProfileNode["callFrame"]): string {
-  const name = functionName || "(anonymous)";
-  if (url === "") return name;
-  const path = url.startsWith("file://") ? fileURLToPath(url) : url;
-  return `${name}  ${path.split("/").slice(-4).join("/")}:${lineNumber + 1}`;
 }
 
 /** CLOCK_MONOTONIC, which all processes and V8's profiles share. */

@@ -201,6 +201,26 @@ export function sections(result: BenchResult): Section[] {
       words: 2,
     },
     {
+      title: "Allocated by a call",
+      head: [
+        ...["implementation", "transport", "end", "size", "in flight"],
+        ...["library", "messages", "application"],
+      ],
+      body: result.allocation.flatMap((row) =>
+        (["client", "server"] as const).map((end) => [
+          row.implementation,
+          row.transport,
+          end,
+          formatBytes(row.bytes),
+          String(row.inFlight),
+          `${formatCount(row[end].libraryBytes)} B`,
+          `${formatCount(row[end].messageBytes)} B`,
+          `${formatCount(row[end].applicationBytes)} B`,
+        ]),
+      ),
+      words: 3,
+    },
+    {
       title: "From start to first answer",
       head: ["implementation", "transport", "loading", "connecting and first call"],
       body: result.startUp.map((row) => [

@@ -1,4 +1,5 @@
 /** What a run found: the content of the file that `--json` writes and `--markdown` reads. */
+import type { AllocationResult } from "./allocation.js";
 import type { HeldResult } from "./held.js";
 import type { IdleResult } from "./idle.js";
 import type { Machine } from "./machine.js";
@@ -62,6 +63,7 @@ export interface BenchResult {
   readonly idle: readonly IdleResult[];
   readonly polling: readonly PollingResult[];
   readonly held: readonly HeldResult[];
+  readonly allocation: readonly AllocationResult[];
   readonly startUp: readonly StartUpResult[];
   readonly sizes: readonly SizeResult[];
 }
@@ -81,6 +83,7 @@ export const RESULT_FIELDS = Object.keys({
   idle: 0,
   polling: 0,
   held: 0,
+  allocation: 0,
   startUp: 0,
   sizes: 0,
 } satisfies Record<keyof BenchResult, 0>) as (keyof BenchResult)[];

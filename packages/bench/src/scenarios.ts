@@ -68,6 +68,12 @@ const COMPARED = [
 ] as const;
 /** Who is weighed with calls in flight, and timed from its start: who has calls. */
 export const HELD = [...COMPARED, ["nice-grpc", "unix"], ["connect-node", "unix"]] as const;
+/** Whose calls' allocations are sampled. */
+export const ALLOCATING = [
+  ["sluice", "shm"],
+  ["sluice", "unix"],
+  ["grpc-js", "unix"],
+] as const;
 export const STARTED = [...COMPARED, ...PEERS.slice(1)] as const;
 const STREAMED = [...COMPARED, ["nice-grpc", "unix"], ["connect-node", "unix"]] as const;
 const CONNECTED = [...COMPARED, ["sluice", "mmap"], ...PEERS.slice(1)] as const;

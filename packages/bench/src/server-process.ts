@@ -3,6 +3,7 @@
  * the client where the transport is between parent and child; it ends when the driver or the client does.
  */
 import { answerDriver } from "./bench-process.js";
+import { sampleHeap, type HeapRequest } from "./heap-sampling.js";
 import type { MemoryRequest } from "./held.js";
 import type { BenchServer } from "./implementation.js";
 import { findImplementation } from "./implementations/index.js";
@@ -18,7 +19,7 @@ if (transports[transport] === "own process") {
   let server: BenchServer | undefined;
   await answerDriver(
     async () => (server = await serve()).address,
-    async (_request: MemoryRequest) => usedBytes(),
+    async (request: MemoryRequest | HeapRequest) => ("heap" in request ? sampleHeap(request) : usedBytes()),
     async () => server?.close(),
   );
 } else {

@@ -44,7 +44,7 @@ describe("results", () => {
     for (const { met, what } of all) expect(met, what).to.be.true;
     const slow = quick(({ option }) => (option === undefined ? 1000 : 800));
     const ofSluice = ({ what }: { what: string }) =>
-      !/idle|node:net|C\+\+|millisecond|one CPU|timer|p99/.test(what);
+      !/idle|heap|node:net|C\+\+|millisecond|one CPU|timer|p99/.test(what);
     const judged = bars(slow).filter(ofSluice);
     expect(judged).to.have.lengthOf(all.filter(ofSluice).length);
     for (const { met, what } of judged) expect(met, what).to.be.false;
@@ -52,6 +52,16 @@ describe("results", () => {
     expect(bars(slow).find(({ goal }) => goal === "ahead of every peer")?.measured).to.contain(
       "memory/64/1, memory/64/64, pipe/64/1, ...",
     );
+  });
+
+  it("are held to what the library allocates at both ends, and not to what messages need", () => {
+    const judge = (libraryBytes: number) => {
+      const end = { libraryBytes, messageBytes: 500, applicationBytes: 500 };
+      const allocation = [{ ...fast.allocation[0], client: end, server: end }];
+      return bars({ ...fast, allocation }).find(({ what }) => what.includes("heap"));
+    };
+    expect(judge(199)).to.include({ measured: "398 B", met: true });
+    expect(judge(200)).to.include({ measured: "400 B", met: false });
   });
 
   it("are held to what C++ does, to short tails, and to as much over many connections", () => {
@@ -84,7 +94,7 @@ describe("results", () => {
 
   it("are judged only by what was measured", () => {
     expect(
-      bars({ ...fast, rows: [], callOptions: [], connections: [], idle: [], polling: [] }),
+      bars({ ...fast, rows: [], callOptions: [], connections: [], idle: [], polling: [], allocation: [] }),
     ).to.deep.equal([]);
   });
 

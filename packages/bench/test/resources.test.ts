@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { measureAllocation } from "@sluice/bench/allocation.js";
 import { measureHeld } from "@sluice/bench/held.js";
 import { installedSize } from "@sluice/bench/size.js";
 import { measureStartUp } from "@sluice/bench/start-up.js";
@@ -12,6 +13,16 @@ describe("resources", function () {
     // The message that is held is 64 bytes.
     expect(serverBytesPerCall).to.be.within(64, 100_000);
     expect(clientBytesPerCall).to.be.within(64, 100_000);
+  });
+
+  it("samples what calls allocate, at both ends", async () => {
+    const { client, server, calls } = await measureAllocation("sluice", "unix", undefined, () => {});
+    expect(calls).to.be.above(0);
+    for (const { libraryBytes, messageBytes } of [client, server]) {
+      expect(libraryBytes).to.be.within(1, 10_000);
+      // A message has a body, which is an array of 64 bytes.
+      expect(messageBytes).to.be.within(64, 10_000);
+    }
   });
 
   it("times start-up, without what does not start", async () => {

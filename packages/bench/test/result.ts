@@ -31,6 +31,13 @@ export function resultOf(
         ...{ serverBytesPerCall: 512.4, clientBytesPerCall: 1024.4 },
       },
     ],
+    allocation: [
+      {
+        ...{ implementation: "sluice", transport: "shm", bytes: 64, inFlight: 64, calls: 1000 },
+        client: { libraryBytes: 150.2, messageBytes: 240.4, applicationBytes: 300 },
+        server: { libraryBytes: 241, messageBytes: 241, applicationBytes: 50 },
+      },
+    ],
     startUp: [{ implementation: "sluice", transport: "unix", loadMs: 12.34, firstCallMs: 5.67, rounds: 5 }],
     sizes: [{ implementation: "sluice", packageName: "@sluice/node", packages: 5, bytes: 1.5 * 2 ** 20 }],
     idle: [
