@@ -60,6 +60,7 @@ export class Doorbell {
   readonly descriptors: number[] = [];
   readonly channel: ByteChannel;
   ended = false;
+  #finished = false;
   #onSetup: (() => void) | undefined;
 
   /** Takes `fd` over. */
@@ -100,8 +101,14 @@ export class Doorbell {
     await within(10_000, arrived, "the server's segment");
   }
 
+  /** Nothing can be sent once this side has said that it ends. */
   ring(bytes = 1): void {
-    if (!this.ended) this.write(Buffer.alloc(bytes));
+    if (!this.ended && !this.#finished) this.write(Buffer.alloc(bytes));
+  }
+
+  finish(): void {
+    this.#finished = true;
+    this.channel.shutdownWrite();
   }
 
   write(bytes: Uint8Array): void {
@@ -394,11 +401,12 @@ export class RingStream extends Duplex {
     this.#records = split(bytes);
     this.#written = written;
     // Nothing is received here: an answer must not come before who has sent the question looks for it.
+    if (this.#peer.doorbell.ended) this.#records = []; // nobody takes them any more
     if (!this.#working) this.#send();
   }
 
   override _final(finished: () => void): void {
-    this.#peer.doorbell.channel.shutdownWrite();
+    this.#peer.doorbell.finish();
     finished();
   }
 
@@ -412,13 +420,16 @@ export class RingStream extends Duplex {
     this.#working = true;
     const { ring, doorbell } = this.#peer;
     const sleeping = Word.sleeping(ring.side);
-    do {
-      ring.store(sleeping, 0);
-      this.#receive();
-      this.#send();
-      if (!this.destroyed) ring.store(sleeping, ASLEEP_ON_SOCKET);
-    } while (!this.destroyed && !doorbell.ended && this.#canWork());
-    this.#working = false;
+    try {
+      do {
+        ring.store(sleeping, 0);
+        this.#receive();
+        this.#send();
+        if (!this.destroyed) ring.store(sleeping, ASLEEP_ON_SOCKET);
+      } while (!this.destroyed && !doorbell.ended && this.#canWork());
+    } finally {
+      this.#working = false;
+    }
     if (!doorbell.ended || this.destroyed) return;
     // Nobody takes what is unsent any more; what was published is still to be read.
     this.#records = [];
@@ -443,20 +454,22 @@ export class RingStream extends Duplex {
   }
 
   #send(): void {
-    if (this.#written === undefined || this.destroyed) return;
     const { ring } = this.#peer;
     const waiting = Word.waiting(ring.side);
-    while (this.#records.length > 0) {
-      const bytes = padded(this.#records[0]!.length);
-      if (ring.room < bytes) {
-        ring.store(waiting, bytes);
-        if (ring.room < bytes) return;
+    // Whoever is told that all of it is written may have more at once.
+    while (this.#written !== undefined && !this.destroyed) {
+      while (this.#records.length > 0) {
+        const bytes = padded(this.#records[0]!.length);
+        if (ring.room < bytes) {
+          ring.store(waiting, bytes);
+          if (ring.room < bytes) return;
+        }
+        this.#peer.send(this.#records.shift()!);
       }
-      this.#peer.send(this.#records.shift()!);
+      ring.store(waiting, 0);
+      const written = this.#written;
+      this.#written = undefined;
+      written();
     }
-    ring.store(waiting, 0);
-    const written = this.#written;
-    this.#written = undefined;
-    written();
   }
 }
