@@ -159,6 +159,11 @@ export interface DatagramHandler {
 export interface DatagramChannel {
   /** Where it is bound, with a port of 0 replaced by the one chosen. */
   address(): SocketAddress;
+  /**
+   * How much the kernel holds of what nobody has read yet, in bytes as it counts them: with its own overhead, which is more than half for
+   * small datagrams (SO_RCVBUF, socket(7)). As much as net.core.rmem_max allows, up to twice 4 MiB.
+   */
+  receiveBufferBytes(): number;
   /** Begin to receive. Called once. */
   start(): void;
   /**

@@ -108,6 +108,17 @@ describe("datagrams", function () {
     expect(Buffer.concat(server.received.slice(0, 41).map(({ bytes }) => bytes)).equals(data)).to.equal(true);
   });
 
+  it("wait for their reader: full packets for three quarters of the buffer", async () => {
+    const server = socket();
+    const client = socket(server.port);
+    const data = Buffer.alloc(54 * 1200);
+    const records = Math.floor((server.channel.receiveBufferBytes() * 0.75) / data.length);
+    expect(records).to.be.above(1);
+    // Nothing is read before the end of this turn of the event loop.
+    for (let count = 0; count < records; count++) client.send({ data, segment: 1200 });
+    await server.until(() => server.received.length === records * 54);
+  });
+
   it("that nobody receives are told of, connected or not", async () => {
     const gone = socket();
     gone.channel.close();

@@ -21,6 +21,7 @@ Napi::Function DatagramChannel::Define(Napi::Env env) {
   return DefineClass(env, "DatagramChannel",
                      {
                          InstanceMethod<&DatagramChannel::Address>("address"),
+                         InstanceMethod<&DatagramChannel::ReceiveBufferBytes>("receiveBufferBytes"),
                          InstanceMethod<&DatagramChannel::Start>("start"),
                          InstanceMethod<&DatagramChannel::Send>("send"),
                          InstanceMethod<&DatagramChannel::Close>("close"),
@@ -53,6 +54,13 @@ Napi::Value DatagramChannel::Address(const Napi::CallbackInfo& info) {
   return FromJavaScript(info.Env(), [&] {
     if (closed()) throw os::ArgumentError("the channel is closed");
     return ToObject(info.Env(), os::Address::Local(fd_.get()));
+  });
+}
+
+Napi::Value DatagramChannel::ReceiveBufferBytes(const Napi::CallbackInfo& info) {
+  return FromJavaScript(info.Env(), [&] {
+    if (closed()) throw os::ArgumentError("the channel is closed");
+    return Napi::Number::New(info.Env(), os::GetOption(fd_.get(), SOL_SOCKET, SO_RCVBUF));
   });
 }
 

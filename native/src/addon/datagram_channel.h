@@ -21,6 +21,7 @@ class DatagramChannel : public Napi::ObjectWrap<DatagramChannel>, public LoopObj
 
  private:
   Napi::Value Address(const Napi::CallbackInfo& info);
+  Napi::Value ReceiveBufferBytes(const Napi::CallbackInfo& info);
   void Start(const Napi::CallbackInfo& info);
   void Send(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo&) { Close(); }

@@ -64,8 +64,6 @@ export interface StreamSockets {
 }
 
 export interface DatagramSockets {
-  /** How many bytes of full packets a socket holds unread on loopback, by the kernel's defaults (net.core.rmem_max). */
-  readonly heldBytes: number;
   /** A socket bound to a numeric IP address. */
   bind(at: { readonly address: string; readonly port: number }): Promise<DatagramSocket>;
   /** One that sends to `to`, and receives from there alone. */

@@ -15,7 +15,7 @@ export async function connect(
   const at = parseTcpAddress(address, "udp");
   const signal = signalOption(options);
   const secret = secretOption(options);
-  const parameters = parametersOption(options, platform.datagrams.heldBytes);
+  const parameters = parametersOption(options);
   const checkSecurity = securityOption(options);
   return connectInTurn(address, at, signal, async (ip) => {
     checkSecurity(ip, "connect to", address);
@@ -25,7 +25,7 @@ export async function connect(
       remoteAddress: ip,
       remotePort: at.port,
       secret,
-      parameters: parameters(ip),
+      parameters: parameters(ip, socket.heldBytes),
       loopback: isLoopback(ip),
     });
     const onAbort = (): void => endpoint.abandon(signal!.reason as Error);

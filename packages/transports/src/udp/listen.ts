@@ -23,7 +23,7 @@ export async function listen(
   const { host, port } = parseTcpAddress(address, "udp");
   const signal = signalOption(options);
   const secret = secretOption(options);
-  const parameters = parametersOption(options, platform.datagrams.heldBytes);
+  const parameters = parametersOption(options);
   const checkSecurity = securityOption(options);
   const [ip] = await untilAborted(resolveHost(host, "listen at", address), signal);
   checkSecurity(ip!, "listen at", address);

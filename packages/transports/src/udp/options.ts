@@ -1,7 +1,7 @@
 import { RpcError, Status, type TransportOptions } from "@sluice/core";
 import { booleanOption, invalidOption } from "../options.js";
 import { isLoopback } from "../tcp/address.js";
-import type { Parameters } from "./packet.js";
+import { LEAST_WINDOW_BYTES, type Parameters } from "./packet.js";
 
 const SECRET_BYTES = 32;
 
@@ -37,15 +37,17 @@ function idleTimeoutOption({ idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS }: Transpor
   throw invalidOption("idleTimeoutMs", idleTimeoutMs, allowed);
 }
 
-/** What this end tells a peer at an IP address. On one host that is as much as its socket holds: more would be dropped. */
-export function parametersOption(
-  options: TransportOptions,
-  heldBytes: number,
-): (remoteAddress: string) => Parameters {
+/** What an end says of itself, given the peer's IP address and how many bytes its own socket holds. */
+export type ParametersFor = (remoteAddress: string, heldBytes: number) => Parameters;
+
+/** On one host the window is no larger than what the socket holds: nothing else limits what comes at once, and more would be dropped. */
+export function parametersOption(options: TransportOptions): ParametersFor {
   const idleTimeoutMs = idleTimeoutOption(options);
-  return (remoteAddress) => ({
+  return (remoteAddress, heldBytes) => ({
     idleTimeoutMs,
-    windowBytes: isLoopback(remoteAddress) ? heldBytes : WINDOW_BYTES,
+    windowBytes: isLoopback(remoteAddress)
+      ? Math.min(Math.max(heldBytes, LEAST_WINDOW_BYTES), WINDOW_BYTES)
+      : WINDOW_BYTES,
   });
 }
 

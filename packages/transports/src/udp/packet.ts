@@ -102,7 +102,7 @@ export interface Parameters {
 
 const PARAMETERS_BYTES = 8;
 /** The least that a peer must hold: one largest frame. */
-const LEAST_WINDOW_BYTES = 128 * 1024;
+export const LEAST_WINDOW_BYTES = 128 * 1024;
 
 /** The body of INIT, and, with the server's id, that of ACCEPT. */
 export function encodeParameters({ idleTimeoutMs, windowBytes }: Parameters, id?: ConnectionId): Uint8Array {

@@ -24,8 +24,8 @@ import {
   VERSION,
   writeId,
   type ConnectionId,
-  type Parameters,
 } from "./packet.js";
+import type { ParametersFor } from "./options.js";
 import { prologue } from "./prologue.js";
 import type { Protection } from "./protection.js";
 import { formatIp, isLoopbackRoute, portOf } from "./route.js";
@@ -42,8 +42,7 @@ export interface ServerOptions {
   readonly address: string;
   readonly secret: Uint8Array | undefined;
   readonly accept: (connection: Connection) => void;
-  /** What a client at this IP address is told. */
-  readonly parameters: (remoteAddress: string) => Parameters;
+  readonly parameters: ParametersFor;
 }
 
 interface Client {
@@ -168,7 +167,7 @@ export class ServerEndpoint extends Endpoint {
     const theirs = decodeParameters(plain);
     if (theirs === undefined) return;
     const remoteAddress = formatIp(route);
-    const own = options.parameters(remoteAddress);
+    const own = options.parameters(remoteAddress, this.socket.heldBytes);
     const serverId = this.#freshId();
     const parameters = encodeParameters(own, serverId);
     const answer = handshake === undefined ? parameters : handshake.write(parameters);

@@ -37,6 +37,8 @@ export interface DatagramHandler {
 
 export interface DatagramSocket extends PacketSender {
   readonly port: number;
+  /** How many bytes of full packets the kernel holds before they are read. */
+  readonly heldBytes: number;
   /** Begins to receive. Called once. */
   open(handler: DatagramHandler): void;
   /** Nothing is told after this. Idempotent. */

@@ -169,6 +169,7 @@ const arriving = new Uint8Array(RECORD_HEADER_BYTES + 2048);
 const arrivingWords = new Int32Array(arriving.buffer);
 
 export class SimulatedSocket implements DatagramSocket {
+  readonly heldBytes = Infinity;
   readonly #network: SimulatedNetwork;
   readonly route: Route;
   readonly key: string;
