@@ -1,9 +1,9 @@
-/** What is to be removed when this thread ends by itself, where nothing else would. */
-const removals = new Set<() => void>();
-process.on("exit", () => removals.forEach((remove) => remove()));
+/** What is to be done when this thread ends by itself: what would remain is removed, and peers are told. */
+const callbacks = new Set<() => void>();
+process.on("exit", () => callbacks.forEach((callback) => callback()));
 
-/** Calls `remove`, which must not wait, when the thread ends by itself. Returns a function that takes that back. */
-export function atExit(remove: () => void): () => void {
-  removals.add(remove);
-  return () => void removals.delete(remove);
+/** Calls `callback`, which must not wait, when the thread ends by itself. Returns a function that takes that back. */
+export function atExit(callback: () => void): () => void {
+  callbacks.add(callback);
+  return () => void callbacks.delete(callback);
 }

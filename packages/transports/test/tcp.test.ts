@@ -1,66 +1,29 @@
 import { once } from "node:events";
 import { connect as netConnect, createServer, type AddressInfo } from "node:net";
-import { networkInterfaces } from "node:os";
 import { expect } from "chai";
-import { Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
-import { Endpoint, makeFrame } from "@sluice/transport-contract";
+import { Status } from "@sluice/core";
+import { makeFrame } from "@sluice/transport-contract";
+import { EchoSite, outward } from "./echo-site.js";
 import { refusal } from "./refusal.js";
 import { describeVariants } from "./subjects.js";
 
-/** An IPv4 address of this host that is not loopback, if it has one. Connecting to it does not leave the host. */
-const outward = Object.values(networkInterfaces())
-  .flat()
-  .find((entry) => entry!.family === "IPv4" && !entry!.internal)?.address;
-
 describeVariants("tcp", ({ transports: { tcp } }) => {
-  let listeners: Listener[] = [];
-  let endpoints: Endpoint[] = [];
-
-  async function listen(address: string, options: TransportOptions = {}): Promise<string> {
-    const listener = await tcp.listen(
-      address,
-      (connection) => {
-        const endpoint = keep(connection);
-        endpoint.consume = (memory, start, end) => void endpoint.send(memory.slice(start, end));
-        endpoint.start();
-      },
-      options,
-    );
-    listeners.push(listener);
-    return listener.address;
-  }
-
-  function keep(connection: Connection): Endpoint {
-    const endpoint = new Endpoint(connection);
-    endpoints.push(endpoint);
-    return endpoint;
-  }
-
-  async function echoes(address: string): Promise<Endpoint> {
-    const endpoint = keep(await tcp.connect(address, {})).start();
-    endpoint.send(makeFrame(0, 100));
-    await endpoint.received(1);
-    return endpoint;
-  }
-
-  afterEach(async () => {
-    for (const endpoint of endpoints) endpoint.destroy();
-    await Promise.all(endpoints.map((endpoint) => endpoint.closed));
-    await Promise.all(listeners.map((listener) => listener.close()));
-    listeners = [];
-    endpoints = [];
+  let site: EchoSite;
+  beforeEach(() => {
+    site = new EchoSite(tcp);
   });
+  afterEach(() => site.close());
 
   it("fills in the port that the kernel chose", async () => {
-    expect(await listen("tcp://127.0.0.1:0")).to.match(/^tcp:\/\/127\.0\.0\.1:[1-9]\d*$/);
-    expect(await listen("tcp://[::1]:0")).to.match(/^tcp:\/\/\[::1\]:[1-9]\d*$/);
-    expect(await listen("tcp://localhost:0")).to.match(/^tcp:\/\/localhost:[1-9]\d*$/);
+    expect(await site.listen("tcp://127.0.0.1:0")).to.match(/^tcp:\/\/127\.0\.0\.1:[1-9]\d*$/);
+    expect(await site.listen("tcp://[::1]:0")).to.match(/^tcp:\/\/\[::1\]:[1-9]\d*$/);
+    expect(await site.listen("tcp://localhost:0")).to.match(/^tcp:\/\/localhost:[1-9]\d*$/);
   });
 
   it("knows the remote address and port at both ends", async () => {
-    const address = await listen("tcp://127.0.0.1:0");
-    const near = await echoes(address);
-    const far = endpoints[1]!;
+    const address = await site.listen("tcp://127.0.0.1:0");
+    const near = await site.connect(address);
+    const far = site.endpoints[1]!;
     expect(near.connection.peer).to.deep.equal({
       address,
       remoteAddress: "127.0.0.1",
@@ -74,8 +37,8 @@ describeVariants("tcp", ({ transports: { tcp } }) => {
   it("resolves names, and tries each of their addresses", async () => {
     // Whichever family localhost is resolved to first, a server of the other is found as well.
     for (const host of ["127.0.0.1", "[::1]"]) {
-      const port = (await listen(`tcp://${host}:0`)).split(":").at(-1);
-      await echoes(`tcp://localhost:${port}`).catch((error: Error) => {
+      const port = (await site.listen(`tcp://${host}:0`)).split(":").at(-1);
+      await site.connect(`tcp://localhost:${port}`).catch((error: Error) => {
         // Where localhost has no IPv6 address, there is nothing to find.
         if (host === "127.0.0.1" || !error.message.includes("ECONNREFUSED")) throw error;
       });
@@ -83,7 +46,7 @@ describeVariants("tcp", ({ transports: { tcp } }) => {
   });
 
   it("learns of a peer's death from the kernel on this host", async () => {
-    const near = await echoes(await listen("tcp://127.0.0.1:0"));
+    const near = await site.connect(await site.listen("tcp://127.0.0.1:0"));
     expect(near.connection.traits.peerDeath).to.equal("carrier");
     expect(near.connection.traits.reconnectable).to.equal(true);
   });
@@ -97,8 +60,8 @@ describeVariants("tcp", ({ transports: { tcp } }) => {
       expect(error.message).to.contain("insecure: true").and.to.contain("127.0.0.1");
     }
     if (outward === undefined) this.skip();
-    const address = await listen(`tcp://${outward}:0`, { insecure: true });
-    const near = await echoes(address);
+    const address = await site.listen(`tcp://${outward}:0`, { insecure: true });
+    const near = await site.connect(address);
     // As far as the address tells, this peer may be anywhere.
     expect(near.connection.traits.peerDeath).to.equal("keepalive");
   });
@@ -127,8 +90,8 @@ describeVariants("tcp", ({ transports: { tcp } }) => {
   });
 
   it("says that nobody listens", async () => {
-    const address = await listen("tcp://127.0.0.1:0");
-    await listeners[0]!.close();
+    const address = await site.listen("tcp://127.0.0.1:0");
+    await site.listeners[0]!.close();
     const error = await refusal(tcp.connect(address, {}), Status.UNAVAILABLE);
     expect(error.message).to.contain(address).and.to.contain("nobody listens there");
   });
@@ -152,12 +115,12 @@ describeVariants("tcp", ({ transports: { tcp } }) => {
   });
 
   it("serves clients that only know sockets", async () => {
-    const port = Number((await listen("tcp://127.0.0.1:0")).split(":")[2]);
+    const port = Number((await site.listen("tcp://127.0.0.1:0")).split(":")[2]);
     const client = netConnect(port, "127.0.0.1");
     client.write(makeFrame(5, 300));
     const [answer] = (await once(client, "data")) as [Buffer];
     expect(Buffer.compare(answer, makeFrame(5, 300))).to.equal(0);
     client.destroy();
-    await endpoints[0]!.closed;
+    await site.endpoints[0]!.closed;
   });
 });

@@ -1,49 +1,31 @@
-import { networkInterfaces } from "node:os";
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
 import { expect } from "chai";
-import { Status, type Listener, type TransportOptions } from "@sluice/core";
-import { echo, Endpoint, makeFrame } from "@sluice/transport-contract";
+import { Status, type TransportOptions } from "@sluice/core";
+import { echo } from "@sluice/transport-contract";
+import { EchoSite, outward } from "./echo-site.js";
 import { refusal } from "./refusal.js";
 import { describeVariants } from "./subjects.js";
-
-/** An IPv4 address of this host that is not loopback, if it has one. Connecting to it does not leave the host. */
-const outward = Object.values(networkInterfaces())
-  .flat()
-  .find((entry) => entry!.family === "IPv4" && !entry!.internal)?.address;
 
 const SECRET = "5e".repeat(32);
 const OTHER = "e5".repeat(32);
 
-describeVariants("udp", ({ transports: { udp } }) => {
-  let listeners: Listener[] = [];
-  let endpoints: Endpoint[] = [];
-
-  async function listen(address = "udp://127.0.0.1:0", options: TransportOptions = {}): Promise<string> {
-    const listener = await udp.listen(address, echo, options);
-    listeners.push(listener);
-    return listener.address;
-  }
-
-  async function echoes(address: string, options: TransportOptions = {}): Promise<Endpoint> {
-    const endpoint = new Endpoint(await udp.connect(address, options));
-    endpoints.push(endpoint);
-    endpoint.start().send(makeFrame(0, 5000));
-    await endpoint.received(1);
-    return endpoint;
-  }
-
-  afterEach(async () => {
-    for (const endpoint of endpoints) endpoint.destroy();
-    await Promise.all(endpoints.map((endpoint) => endpoint.closed));
-    await Promise.all(listeners.map((listener) => listener.close()));
-    listeners = [];
-    endpoints = [];
+describeVariants("udp", ({ name, transports: { udp } }) => {
+  let site: EchoSite;
+  beforeEach(() => {
+    site = new EchoSite(udp);
   });
+  afterEach(() => site.close());
+
+  const listen = (address = "udp://127.0.0.1:0", options?: TransportOptions) => site.listen(address, options);
 
   it("fills in the port that the kernel chose, and knows the peer's address", async () => {
     const address = await listen();
     expect(address).to.match(/^udp:\/\/127\.0\.0\.1:[1-9]\d*$/);
     expect(await listen("udp://[::1]:0")).to.match(/^udp:\/\/\[::1\]:[1-9]\d*$/);
-    const near = await echoes(address);
+    const near = await site.connect(address);
     expect(near.connection.peer).to.deep.equal({
       address,
       remoteAddress: "127.0.0.1",
@@ -52,15 +34,15 @@ describeVariants("udp", ({ transports: { udp } }) => {
   });
 
   it("tells of the death of peers by itself", async () => {
-    const near = await echoes(await listen());
+    const near = await site.connect(await listen());
     expect(near.connection.traits.peerDeath).to.equal("carrier");
     expect(near.connection.traits.reconnectable).to.equal(true);
   });
 
   it("takes a secret as bytes or as digits, and no other", async () => {
     const address = await listen(undefined, { secret: SECRET });
-    await echoes(address, { secret: SECRET.toUpperCase() });
-    await echoes(address, { secret: new Uint8Array(32).fill(0x5e) });
+    await site.connect(address, { secret: SECRET.toUpperCase() });
+    await site.connect(address, { secret: new Uint8Array(32).fill(0x5e) });
     for (const secret of ["", "secret", SECRET.slice(1), `${SECRET}00`, new Uint8Array(31), 5, null]) {
       for (const promise of [
         udp.connect(address, { secret }),
@@ -84,7 +66,7 @@ describeVariants("udp", ({ transports: { udp } }) => {
       const error = await refusal(udp.connect(address, options), Status.PERMISSION_DENIED);
       expect(error.message).to.contain(message).and.to.contain(address);
     }
-    await echoes(closed, { secret: SECRET });
+    await site.connect(closed, { secret: SECRET });
   });
 
   it("goes beyond this host only with a secret, or if told that this is insecure", async function () {
@@ -96,9 +78,9 @@ describeVariants("udp", ({ transports: { udp } }) => {
     expect(error.message).to.contain("connect to").and.to.contain("secret");
     if (outward === undefined) this.skip();
     const secretive = await listen(`udp://${outward}:0`, { secret: SECRET });
-    await echoes(secretive, { secret: SECRET });
+    await site.connect(secretive, { secret: SECRET });
     const insecure = await listen(`udp://${outward}:0`, { insecure: true });
-    await echoes(insecure, { insecure: true });
+    await site.connect(insecure, { insecure: true });
   });
 
   it("refuses a time-out that is none", async () => {
@@ -113,7 +95,7 @@ describeVariants("udp", ({ transports: { udp } }) => {
 
   it("says that nobody listens", async () => {
     const address = await listen();
-    await listeners[0]!.close();
+    await site.listeners[0]!.close();
     const error = await refusal(udp.connect(address, {}), Status.UNAVAILABLE);
     expect(error.message).to.contain(address).and.to.contain("nobody listens there");
   });
@@ -122,4 +104,41 @@ describeVariants("udp", ({ transports: { udp } }) => {
     const error = await refusal(udp.connect("udp://127.0.0.1:0", {}), Status.INVALID_ARGUMENT);
     expect(error.message).to.contain("port 0");
   });
+
+  if (name === "native") {
+    describe("tells its peers, in whatever way its thread ends by itself", () => {
+      const program = fileURLToPath(new URL("./udp-program.js", import.meta.url));
+      let running: ChildProcess | Worker;
+
+      const runProcess = (...args: string[]) =>
+        spawn(process.execPath, [program, ...args], { stdio: ["pipe", "pipe", "ignore"] });
+      const runThread = (...argv: string[]) => new Worker(program, { argv, stdin: true, stdout: true });
+
+      afterEach(async () => {
+        if (running instanceof Worker) await running.terminate();
+        else running.kill("SIGKILL");
+      });
+
+      for (const [what, run, how] of [
+        ["process.exit", runProcess, "exit"],
+        ["an error that nobody catches", runProcess, "throw"],
+        ["process.exit in a worker", runThread, "exit"],
+      ] as const) {
+        it(`a server: ${what}`, async () => {
+          running = run("listen", "udp://127.0.0.1:0");
+          const [address] = (await once(running.stdout!, "data")) as [Buffer];
+          const near = await site.connect(String(address).trim());
+          running.stdin!.write(how);
+          expect(String(await near.closed)).to.contain("gave it up");
+        });
+
+        it(`a client: ${what}`, async () => {
+          running = run("connect", await listen());
+          await once(running.stdout!, "data");
+          running.stdin!.write(how);
+          expect(String(await site.endpoints[0]!.closed)).to.contain("gave it up");
+        });
+      }
+    });
+  }
 });

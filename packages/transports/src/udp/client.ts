@@ -75,6 +75,10 @@ export class ClientEndpoint extends Endpoint {
     this.#body = this.#handshake?.write(parameters) ?? parameters;
   }
 
+  protected connections(): readonly UdpConnection[] {
+    return this.#connection === undefined ? [] : [this.#connection];
+  }
+
   /** Rejects with an `RpcError`, or the system error by which the kernel says that nobody listens. */
   connect(): Promise<UdpConnection> {
     this.setRef(this, true);

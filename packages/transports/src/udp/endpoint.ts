@@ -20,6 +20,8 @@ export interface Loop {
   readonly clock: Clock;
   /** Calls `callback` at the end of this turn of the event loop. */
   afterTurn(callback: () => void): void;
+  /** Calls `callback` when the loop's thread ends by itself. Returns a function that takes that back. */
+  atExit(callback: () => void): () => void;
 }
 
 /** Something that is due at times. What it puts into the batch is sent. */
@@ -60,6 +62,7 @@ export abstract class Endpoint implements Link, DatagramHandler {
   readonly #flush = (): void => this.#onTurn();
   readonly #partings = new Map<UdpConnection, Parting>();
   readonly #referenced = new Set<object>();
+  readonly #stayAtExit: () => void;
   protected closed = false;
 
   constructor(loop: Loop, socket: DatagramSocket) {
@@ -67,7 +70,14 @@ export abstract class Endpoint implements Link, DatagramHandler {
     this.socket = socket;
     socket.unref();
     socket.open(this);
+    // Peers would otherwise learn of it only when they ask next.
+    this.#stayAtExit = loop.atExit(() => {
+      for (const connection of this.connections()) connection.destroy();
+    });
   }
+
+  /** Those that have not ended, and may be some that have. */
+  protected abstract connections(): Iterable<UdpConnection>;
 
   now(): number {
     return this.loop.clock.now();
@@ -196,6 +206,7 @@ export abstract class Endpoint implements Link, DatagramHandler {
 
   protected close(): void {
     this.closed = true;
+    this.#stayAtExit();
     this.#timer?.cancel();
     this.socket.close();
   }

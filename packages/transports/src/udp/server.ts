@@ -75,6 +75,10 @@ export class ServerEndpoint extends Endpoint {
     this.#onClosed = onClosed;
   }
 
+  protected *connections(): Iterable<UdpConnection> {
+    for (const { connection } of this.#byId.values()) yield connection;
+  }
+
   get port(): number {
     return this.socket.port;
   }
@@ -222,7 +226,7 @@ export class ServerEndpoint extends Endpoint {
   }
 
   onError(error: Error): void {
-    for (const { connection } of [...this.#byId.values()]) connection.destroy(error);
+    for (const connection of this.connections()) connection.destroy(error);
   }
 
   override release(connection: UdpConnection, packet: Uint8Array, lingerMs: number): void {

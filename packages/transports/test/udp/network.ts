@@ -87,6 +87,11 @@ export class SimulatedNetwork implements Loop {
     this.at(this.#now, callback);
   }
 
+  /** No thread ends here. */
+  atExit(): () => void {
+    return () => {};
+  }
+
   #setTimer(callback: () => void, delayMs: number): Timer {
     // As Node's own, no finer than a millisecond.
     const event = this.at(this.#now + Math.max(1, Math.ceil(delayMs)), callback);
