@@ -25,8 +25,8 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr char kUsage[] =
-    "usage: limits --transport ring-polled|ring-sleeping|unix|pipe|fifo|tcp|udp|memcpy --bytes N --in-flight K\n"
-    "              --seconds S [--capacity BYTES] [--server-cpu N] [--client-cpu N]\n";
+    "usage: limits --transport ring-polled|ring-sleeping|unix|pipe|fifo|mq|sysvmq|tcp|udp|memcpy\n"
+    "              --bytes N --in-flight K --seconds S [--capacity BYTES] [--server-cpu N] [--client-cpu N]\n";
 
 struct Options {
   std::string transport;
@@ -255,6 +255,8 @@ void Run(const Options& options) {
   if (transport == "unix") return MeasureBetweenProcesses(options, UnixLinks);
   if (transport == "pipe") return MeasureBetweenProcesses(options, PipeLinks);
   if (transport == "fifo") return MeasureBetweenProcesses(options, FifoLinks);
+  if (transport == "mq") return MeasureBetweenProcesses(options, PosixQueueLinks);
+  if (transport == "sysvmq") return MeasureBetweenProcesses(options, SysvLinks);
   if (transport == "tcp") return MeasureBetweenProcesses(options, TcpLinks);
   if (transport == "udp") {
     if (options.bytes > 65507) throw os::ArgumentError("udp: a datagram has at most 65507 bytes");

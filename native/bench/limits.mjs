@@ -1,5 +1,5 @@
 /**
- * Builds limits.cc, which measures what pipes, sockets and rings can do between two C++ processes. By hand:
+ * Builds limits.cc, which measures what pipes, queues, sockets and rings can do between two C++ processes. By hand:
  * `node bench/limits.mjs --transport ring-polled --bytes 64 --in-flight 1 --seconds 1`.
  */
 import { execFileSync, spawnSync } from "node:child_process";
@@ -18,6 +18,8 @@ export const limitTransports = [
   "unix",
   "pipe",
   "fifo",
+  "mq",
+  "sysvmq",
   "tcp",
   "udp",
   "memcpy",

@@ -8,16 +8,23 @@
 #pragma once
 
 #include <fcntl.h>
+#include <mqueue.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/msg.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -25,9 +32,11 @@
 #include <vector>
 
 #include "../src/os/descriptor.h"
+#include "../src/os/posix_queue.h"
 #include "../src/os/ring.h"
 #include "../src/os/segment.h"
 #include "../src/os/socket.h"
+#include "../src/os/sysv_queue.h"
 
 namespace sluice::bench {
 
@@ -127,6 +136,129 @@ class DatagramLink {
 
   os::UniqueFd socket_;
   std::unique_ptr<uint8_t[]> buffer_{new uint8_t[kBufferBytes]};
+  size_t received_ = 0;
+};
+
+// A pair of POSIX queues. They do not tell that whoever used their other end has gone: a socket does.
+class PosixQueueLink {
+ public:
+  static constexpr bool kMessages = true;
+
+  // `in` was opened to block, `out` not to.
+  PosixQueueLink(os::PosixQueue in, os::PosixQueue out, os::UniqueFd peer)
+      : in_(std::move(in)), out_(std::move(out)), peer_(std::move(peer)), memory_(in_.message_bytes()) {}
+
+  size_t max_message() const { return out_.message_bytes(); }
+
+  size_t Send(Bytes bytes) { return out_.Send(bytes) ? bytes.size() : 0; }
+
+  Bytes Receive() {
+    if (received_ == 0) Read({});
+    return Bytes(memory_).first(std::exchange(received_, 0));
+  }
+
+  void Wait(bool sending) {
+    if (sending) return Await(POLLIN, POLLOUT);
+    for (;;) {
+      // One system call where asking first would take two. The time is that of mq_receive(3).
+      timespec until;
+      clock_gettime(CLOCK_REALTIME, &until);
+      ++until.tv_sec;
+      if (Read(until)) return;
+      pollfd item{peer_.get(), POLLIN, 0};
+      if (os::Check(os::Uninterrupted([&] { return poll(&item, 1, 0); }), "poll") != 0) throw PeerGone();
+    }
+  }
+
+  void WaitForRoom() { Await(0, POLLOUT); }
+
+ private:
+  // False when nothing has come until then.
+  bool Read(const timespec& until) {
+    auto* const memory = reinterpret_cast<char*>(memory_.data());
+    const ssize_t count =
+        os::Uninterrupted([&] { return mq_timedreceive(in_.fd(), memory, memory_.size(), nullptr, &until); });
+    if (count == -1 && errno == ETIMEDOUT) return false;
+    received_ = static_cast<size_t>(os::Check(static_cast<int>(count), "mq_timedreceive"));
+    return true;
+  }
+
+  void Await(short in, short out) {
+    pollfd items[] = {{in_.fd(), in, 0}, {out_.fd(), out, 0}, {peer_.get(), POLLIN, 0}};
+    os::Check(os::Uninterrupted([&] { return poll(items, 3, -1); }), "poll");
+    if (items[0].revents == 0 && items[1].revents == 0) throw PeerGone();
+  }
+
+  os::PosixQueue in_, out_;
+  os::UniqueFd peer_;
+  std::vector<uint8_t> memory_;
+  size_t received_ = 0;
+};
+
+// A pair of System V queues, which are removed when one of the two processes has gone: see SysvLinks. Nothing can wait for a
+// message and for room at once. So the end that answers, and has nothing else to do, blocks for room; the other does not, and
+// where there is none it waits for the answers to what fills the queue.
+class SysvLink {
+ public:
+  static constexpr bool kMessages = true;
+
+  // `alive` is what this process holds for as long as it lives.
+  SysvLink(os::SysvQueue in, os::SysvQueue out, bool answers, os::UniqueFd alive)
+      : in_(in),
+        out_(out),
+        send_flags_(answers ? 0 : IPC_NOWAIT),
+        alive_(std::move(alive)),
+        sending_(os::SysvQueue::kTypeBytes + MaxMessage()),
+        receiving_(sending_.size()) {}
+
+  size_t max_message() const { return sending_.size() - os::SysvQueue::kTypeBytes; }
+
+  size_t Send(Bytes bytes) {
+    constexpr long kType = os::SysvQueue::kMessage;
+    memcpy(sending_.data(), &kType, os::SysvQueue::kTypeBytes);
+    memcpy(sending_.data() + os::SysvQueue::kTypeBytes, bytes.data(), bytes.size());
+    if (os::Uninterrupted([&] { return msgsnd(out_.id(), sending_.data(), bytes.size(), send_flags_); }) == 0) {
+      return bytes.size();
+    }
+    if (errno == EAGAIN) return 0;
+    Fail("msgsnd");
+  }
+
+  Bytes Receive() {
+    if (received_ == 0) Read(IPC_NOWAIT);
+    return Bytes(receiving_).subspan(os::SysvQueue::kTypeBytes, std::exchange(received_, 0));
+  }
+
+  void Wait(bool) { Read(0); }
+  void WaitForRoom() {}
+
+ private:
+  // What kernel.msgmax is by default, where it is not less.
+  static size_t MaxMessage() {
+    size_t allowed = 8192;
+    size_t limit;
+    if (std::ifstream("/proc/sys/kernel/msgmax") >> limit) allowed = std::min(allowed, limit);
+    return allowed;
+  }
+
+  void Read(int flags) {
+    const ssize_t count =
+        os::Uninterrupted([&] { return msgrcv(in_.id(), receiving_.data(), max_message(), 0, flags); });
+    if (count == -1 && errno == ENOMSG) return;
+    if (count == -1) Fail("msgrcv");
+    received_ = static_cast<size_t>(count);
+  }
+
+  [[noreturn]] static void Fail(const char* call) {
+    // Removed just now, or before.
+    if (errno == EIDRM || errno == EINVAL) throw PeerGone();
+    throw os::SystemError(errno, call);
+  }
+
+  os::SysvQueue in_, out_;
+  int send_flags_;
+  os::UniqueFd alive_;
+  std::vector<uint8_t> sending_, receiving_;
   size_t received_ = 0;
 };
 
@@ -297,6 +429,61 @@ inline std::pair<DatagramLink, DatagramLink> UdpLinks(size_t bytes, size_t in_fl
     os::Check(connect(ends[end].get(), peer.data(), peer.length()), "connect");
   }
   return {DatagramLink(std::move(ends[0])), DatagramLink(std::move(ends[1]))};
+}
+
+inline std::pair<PosixQueueLink, PosixQueueLink> PosixQueueLinks() {
+  // Receiving, sending. As long, and for messages as long, as anybody may have them by default (mq_overview(7)).
+  const auto queue = [](const char* role) {
+    const std::string name = "/sluice-limits-" + std::to_string(getpid()) + "-" + role;
+    std::optional<os::PosixQueue> in = os::PosixQueue::Make(name, 10, 8192);
+    if (!in) throw os::SystemError(EEXIST, "mq_open", name);
+    os::PosixQueue out = os::PosixQueue::Open(name);
+    os::PosixQueue::Unlink(name);
+    os::SetNonBlocking(in->fd(), false);
+    return std::pair(std::move(*in), std::move(out));
+  };
+  auto [request_out, request_in] = queue("request");
+  auto [answer_out, answer_in] = queue("answer");
+  auto [near, far] = os::SocketPair();
+  return {PosixQueueLink(std::move(answer_out), std::move(request_in), std::move(near)),
+          PosixQueueLink(std::move(request_out), std::move(answer_in), std::move(far))};
+}
+
+// System V queues stay when those who use them have gone, and tell nobody. So a process of their own makes them, writes what
+// their numbers are, and removes them as soon as `near` or `far`, the pipe of one of their users, has no writer any more.
+[[noreturn]] inline void KeepSysvQueues(const os::UniqueFd& numbers, const os::UniqueFd& near,
+                                        const os::UniqueFd& far) {
+  setsid();  // what ends its users all at once, such as a terminal's interrupt, must not end it
+  std::vector<os::SysvQueue> queues;
+  try {
+    for (int count = 0; count < 2; ++count) queues.push_back(os::SysvQueue::Make());
+    const int ids[] = {queues[0].id(), queues[1].id()};
+    os::Check(static_cast<int>(write(numbers.get(), ids, sizeof ids)), "write");
+    pollfd items[] = {{near.get(), 0, 0}, {far.get(), 0, 0}};
+    os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
+  } catch (const std::exception& error) {
+    fprintf(stderr, "limits, keeping queues: %s\n", error.what());
+  }
+  for (const os::SysvQueue& queue : queues) queue.Remove();
+  _exit(0);
+}
+
+inline std::pair<SysvLink, SysvLink> SysvLinks() {
+  auto [near, near_alive] = os::Pipe();
+  auto [far, far_alive] = os::Pipe();
+  auto [numbers_out, numbers_in] = os::Pipe();
+  if (os::Check(fork(), "fork") == 0) {
+    near_alive.Reset();
+    far_alive.Reset();
+    KeepSysvQueues(numbers_in, near, far);
+  }
+  numbers_in.Reset();
+  int ids[2];
+  const ssize_t count = os::Uninterrupted([&] { return read(numbers_out.get(), ids, sizeof ids); });
+  if (count != sizeof ids) throw std::runtime_error("there are no queues");
+  const os::SysvQueue request(ids[0]), answer(ids[1]);
+  return {SysvLink(answer, request, false, std::move(near_alive)),
+          SysvLink(request, answer, true, std::move(far_alive))};
 }
 
 }  // namespace sluice::bench

@@ -1,4 +1,7 @@
-import { execFile, spawnSync } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { expect } from "chai";
 
@@ -11,6 +14,17 @@ interface Limits {
 const { buildLimits, limitTransports } = (await import(
   new URL("../../bench/limits.mjs", import.meta.url).href
 )) as Limits;
+
+const GONE = "limits: the other process has gone\n";
+
+/** Empty for a descriptor that has been closed meanwhile. */
+function readLink(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
 
 describe("The C++ limits of the bench", function () {
   this.timeout(60_000);
@@ -48,6 +62,67 @@ describe("The C++ limits of the bench", function () {
       });
     }
   }
+
+  /** Runs until one of its two processes is killed; `find` is given the program's pid, and says what it has in use by then. */
+  const killed = async <T extends object>(
+    transport: string,
+    which: "client" | "server",
+    find: (pid: number) => T | undefined,
+  ) => {
+    const args = ["--transport", transport, "--bytes", "64", "--in-flight", "8", "--seconds", "60"];
+    const client = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+    let stderr = "";
+    client.stderr.on("data", (text: Buffer) => (stderr += text.toString()));
+    client.stdout.resume();
+    const closed = once(client, "close") as Promise<[number | null]>;
+    let found: T | undefined;
+    while ((found = find(client.pid!)) === undefined) {
+      expect(client.exitCode, stderr).to.equal(null);
+      await sleep(10);
+    }
+    process.kill(which === "client" ? client.pid! : server(client.pid!)!, "SIGKILL");
+    // All who have its output have ended then.
+    const [code] = await closed;
+    return { code, stderr, found };
+  };
+  /** The program's child that serves, once there is one: the last that it started. */
+  const server = (pid: number) => {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+    return children === "" ? undefined : Number(children.split(" ").at(-1));
+  };
+
+  /** The System V queues, by number, that the program has received from. */
+  const sysvQueues = () =>
+    readFileSync("/proc/sysvipc/msg", "utf8")
+      .trim()
+      .split("\n")
+      .slice(1)
+      .map((line) => line.trim().split(/\s+/).map(Number))
+      .map(([, id, , , , sender, receiver]) => ({ id, sender, receiver }));
+  const inUse = (pid: number) => {
+    const queues = sysvQueues().filter(({ sender, receiver }) => sender === pid || receiver === pid);
+    return queues.length === 2 ? queues.map(({ id }) => id) : undefined;
+  };
+
+  for (const which of ["client", "server"] as const) {
+    it(`leaves no System V queue behind when its ${which} is killed`, async () => {
+      const { code, stderr, found } = await killed("sysvmq", which, inUse);
+      expect(sysvQueues().filter(({ id }) => found.includes(id))).to.deep.equal([]);
+      if (which === "server") expect({ code, stderr }).to.deep.equal({ code: 1, stderr: GONE });
+    });
+  }
+
+  it("has no name for its POSIX queues by the time that it measures, and ends when its server is killed", async () => {
+    const opened = (pid: number) => {
+      if (server(pid) === undefined) return undefined;
+      const links = readdirSync(`/proc/${pid}/fd`).map((fd) => readLink(`/proc/${pid}/fd/${fd}`));
+      return links.filter((link) => link.startsWith("/sluice-limits-"));
+    };
+    const { code, stderr, found } = await killed("mq", "server", opened);
+    expect(found).not.to.be.empty;
+    for (const link of found) expect(link).to.match(/ \(deleted\)$/);
+    expect({ code, stderr }).to.deep.equal({ code: 1, stderr: GONE });
+  });
 
   it("says what is wrong with its arguments", async () => {
     const refusal = (...args: string[]) =>

@@ -43,7 +43,18 @@ const SLUICE_TRANSPORTS = [
   "tcp",
   "unix",
 ];
-const CPP_TRANSPORTS = ["ring-polled", "ring-sleeping", "unix", "pipe", "fifo", "tcp", "udp", "memcpy"];
+const CPP_TRANSPORTS = [
+  "ring-polled",
+  "ring-sleeping",
+  "unix",
+  "pipe",
+  "fifo",
+  "mq",
+  "sysvmq",
+  "tcp",
+  "udp",
+  "memcpy",
+];
 /** Who has calls, over its best local transport. */
 const QUICK_PEERS = [
   ["grpc-js", "unix"],
@@ -160,7 +171,8 @@ function every(few: Matrix, many: Matrix): Scenario[] {
   const isCompared = (name: string, on: string) =>
     COMPARED.some(([implementation, transport]) => implementation === name && transport === on);
   return [
-    ...SLUICE_TRANSPORTS.flatMap((transport) =>
+    // By the fastest of the others: for that it need not be quick.
+    ...["auto", ...SLUICE_TRANSPORTS].flatMap((transport) =>
       (isCompared("sluice", transport) ? many : few)("sluice", transport, "unary"),
     ),
     ...callOptions(),
