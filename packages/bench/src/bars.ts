@@ -264,7 +264,8 @@ function tailBars(result: BenchResult): (Bar | undefined)[] {
       tails.find(({ transport }) => counts(transport)),
       ({ transport, tail }) => ({ measured: `${tail.toFixed(1)}x (${transport})`, met: tail <= goal }),
     );
-  const isRing = (transport: string) => transport.startsWith("shm");
+  // What auto takes where the addon is.
+  const isRing = (transport: string) => transport.startsWith("shm") || transport === "auto";
   return [longest("shm", 8, isRing), longest("every other transport", 4, (transport) => !isRing(transport))];
 }
 

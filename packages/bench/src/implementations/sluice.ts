@@ -90,6 +90,8 @@ function listenAddress(transport: string, directory: string): string {
       return `fifo:${join(directory, "sluice.fifo")}`;
     case "mq":
       return `mq:/${basename(directory)}`;
+    case "auto":
+      return `auto:${basename(directory)}`;
     case "sysvmq":
       return `sysvmq:${randomInt(1, 2 ** 31)}`;
     default:
