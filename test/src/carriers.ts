@@ -38,6 +38,8 @@ export interface Carrier {
   readonly lends?: boolean;
   /** Whether packets get lost, so that hundreds of megabytes take long. */
   readonly lossy?: true;
+  /** Whether they also take long, so that tens of megabytes do. */
+  readonly far?: true;
   /** Whether connecting takes milliseconds of work. */
   readonly costly?: boolean;
   /** Whether the kernel's limits allow for tens of connections, not hundreds. */
@@ -109,6 +111,8 @@ async function ended(server: Child): Promise<void> {
 /** A server in a process of its own at an address. */
 class ListeningLink extends OpenLink {
   readonly #directory = mkdtempSync(join(tmpdir(), "sluice-"));
+  /** Where the server is told to listen: from its first start on where it listened then. */
+  #site: string;
   readonly #options: readonly string[];
   readonly #through: readonly string[];
 
@@ -122,13 +126,19 @@ class ListeningLink extends OpenLink {
     super();
     this.#through = through;
     this.#options = [JSON.stringify(options), JSON.stringify(listenOptions)];
-    this.address = address(this.#directory);
+    this.#site = address(this.#directory);
   }
 
   async start(): Promise<void> {
-    const args = [this.address!, ...this.#options];
+    const args = [this.#site, ...this.#options];
     this.server = Child.run("server", args, { through: this.#through });
-    this.address = await this.server.line();
+    this.#site = await this.server.line();
+    this.address = await this.reach(this.#site);
+  }
+
+  /** What clients connect to who want to get to `site`. Called at each start. */
+  protected async reach(site: string): Promise<string> {
+    return site;
   }
 
   async stop(): Promise<void> {
@@ -232,10 +242,31 @@ function listening(
 }
 
 /** UDP to a server in a network namespace whose packets are lost now and then. */
-function lossyLink({ server }: OpenOptions): OpenLink {
-  const { address, through } = lossyNamespace();
-  const options = { insecure: true };
-  return new ListeningLink(() => `udp://${address}:0`, server, { ...options, ...IDLE }, options, through);
+class LossyLink extends ListeningLink {
+  constructor({ server }: OpenOptions) {
+    const { far, through } = lossyNamespace();
+    super(() => `udp://${far}:0`, server, { insecure: true, ...IDLE }, { insecure: true }, through);
+  }
+}
+
+/** The same from far away. */
+class FarLink extends LossyLink {
+  #way: Child | undefined;
+  #wayAddress: string | undefined;
+
+  protected override async reach(site: string): Promise<string> {
+    const args = [lossyNamespace().near, site, String(ROUND_TRIP_MS / 2)];
+    this.#way ??= Child.run("delay", args, { stdin: "pipe" });
+    return (this.#wayAddress ??= await this.#way.line());
+  }
+
+  override async close(): Promise<void> {
+    try {
+      await super.close();
+    } finally {
+      await this.#way!.destroy();
+    }
+  }
 }
 
 /** A transport inside one process. */
@@ -263,6 +294,7 @@ const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
 
 /** Without the addon a server learns of its clients' death by their silence alone. */
 const IDLE = { idleTimeoutMs: 2000 };
+const ROUND_TRIP_MS = 20;
 const SECRET = { secret: "5e".repeat(32) };
 
 const shm = (directory: string): string => `shm:${directory}/server.shm`;
@@ -286,7 +318,19 @@ export const carriers: readonly Carrier[] = [
     like: "udp://127.0.0.1",
   },
   ...(native && namespaceUnavailable === undefined
-    ? [{ ...shared("udp: (5 % loss)", true, lossyLink), like: "udp://127.0.0.1", lossy: true } as const]
+    ? ([
+        {
+          ...shared("udp: (5 % loss)", true, (options) => new LossyLink(options)),
+          like: "udp://127.0.0.1",
+          lossy: true,
+        },
+        {
+          ...shared(`udp: (5 % loss, ${ROUND_TRIP_MS} ms)`, true, (options) => new FarLink(options)),
+          like: "udp://127.0.0.1",
+          lossy: true,
+          far: true,
+        },
+      ] as const)
     : []),
   spawned("pipe:"),
   spawned("stdio:"),

@@ -12,7 +12,7 @@ import { collect, failure, onEveryCarrier, sharedLink, SOON } from "../suite.js"
 import { deferred, within } from "../within.js";
 
 if (namespaceUnavailable !== undefined) {
-  describe.skip(`all of this over udp: (5 % loss): ${namespaceUnavailable}`, () => {});
+  describe.skip(`all of this over udp: with 5 % loss: ${namespaceUnavailable}`, () => {});
 }
 
 onEveryCarrier("calls", (carrier) => {

@@ -146,7 +146,9 @@ onEveryCarrier(
 
     it("connect() fails at once where nobody listens, and waits where it is told to", async () => {
       await link.stop();
-      await failure(link.connect(), Status.UNAVAILABLE);
+      // From far away only silence says so.
+      const limits = { handshakeTimeoutMs: 1000 };
+      await failure(link.connect({ limits }), Status.UNAVAILABLE);
       const abort = new AbortController();
       const given = link.connect({ waitForReady: true, backoff, signal: abort.signal });
       abort.abort();
