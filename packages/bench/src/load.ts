@@ -10,6 +10,8 @@ export interface Timing {
   readonly leadInMs: number;
   /** The timed part; longer where calls are so slow that it would hold too few of them. */
   readonly sliceMs: number;
+  /** It is thrown away: it may hold few calls, and nothing is compared after it. */
+  readonly warmUp?: true;
 }
 
 /** A slice holds at least this many times as many calls as are in flight, or it would measure how they bunch. */
@@ -17,9 +19,10 @@ const GENERATIONS_PER_SLICE = 3;
 /** Messages of a stream arrive in bunches, too close together to time one by one; one sample is the mean over so many. */
 const MESSAGES_PER_SAMPLE = 100;
 const MAX_STREAM_MESSAGES = 0xffff_ffff;
+/** After a slice so many calls are compared, or so many messages of a whole stream; fewer of more bytes than that in all. */
 const VERIFIED_CALLS = 16;
-/** A stream that is sent or read to its end has so many messages, or fewer of that many bytes in all. */
-const WHOLE_STREAM = { messages: 1000, bytes: 4 * 1024 * 1024 };
+const VERIFIED_MESSAGES = 1000;
+const VERIFIED_BYTES = 4 * 1024 * 1024;
 
 /** What is loaded: the connections of a process to one server, at least one, and how to open more. */
 export interface Connections {
@@ -34,7 +37,7 @@ export interface Connections {
 export async function runSlice(connections: Connections, scenario: Scenario, timing: Timing): Promise<Slice> {
   const [client] = connections.clients;
   if (client.timeSlice !== undefined) return client.timeSlice(scenario, timing);
-  const meter = new Meter(timing, GENERATIONS_PER_SLICE * scenario.inFlight);
+  const meter = new Meter(timing, timing.warmUp ? 1 : GENERATIONS_PER_SLICE * scenario.inFlight);
   const body = randomFillSync(new Uint8Array(scenario.bytes));
   const onEcho: OnEcho = (latencyMs, nowMs) => meter.record(latencyMs, nowMs);
   switch (scenario.kind) {
@@ -62,7 +65,7 @@ export async function runSlice(connections: Connections, scenario: Scenario, tim
       await loadConnect(connections, scenario, body, meter);
       break;
   }
-  await verify(client, scenario);
+  if (!timing.warmUp) await verify(client, scenario);
   return meter.slice();
 }
 
@@ -190,7 +193,7 @@ async function loadConnect(
 
 async function verifyCalls(client: BenchClient, scenario: Scenario): Promise<void> {
   const call = client.unary(scenario.option);
-  const calls = Math.min(scenario.inFlight, VERIFIED_CALLS);
+  const calls = Math.min(scenario.inFlight, atMost(VERIFIED_CALLS, scenario));
   await Promise.all(
     Array.from({ length: calls }, async () => {
       const sent = randomFillSync(new Uint8Array(scenario.bytes));
@@ -225,8 +228,12 @@ async function verifyBidiStream(client: BenchClient, scenario: Scenario): Promis
   );
 }
 
-function wholeStream({ bytes }: Scenario): number {
-  return Math.min(WHOLE_STREAM.messages, Math.ceil(WHOLE_STREAM.bytes / bytes));
+function wholeStream(scenario: Scenario): number {
+  return atMost(VERIFIED_MESSAGES, scenario);
+}
+
+function atMost(messages: number, { bytes }: Scenario): number {
+  return Math.min(messages, Math.ceil(VERIFIED_BYTES / bytes));
 }
 
 function checkEqual(echoed: Uint8Array, sent: Uint8Array): void {

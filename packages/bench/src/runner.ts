@@ -1,6 +1,7 @@
 import { Endpoints } from "./endpoints.js";
 import type { Timing } from "./load.js";
 import { withCauses } from "./errors.js";
+import { findImplementation } from "./implementations/index.js";
 import type { Placement } from "./placement.js";
 import type { Skipped } from "./result.js";
 import { scenarioId, type Scenario } from "./scenarios.js";
@@ -9,13 +10,24 @@ import type { Slice } from "./statistics.js";
 export interface Plan {
   /** How many, unless time runs out. */
   readonly rounds: number;
-  /** No further round is begun that would, if it took as long as the last, end later than this after the start. */
+  /**
+   * When to be done, after the start. Rounds after the first have shorter slices, by half at most, if that is what all of
+   * them take to fit; none is begun that would end later.
+   */
   readonly budgetMs?: number;
-  /** Each scenario's load before the first round, thrown away: it is when code is compiled and buffers grow. */
-  readonly warmUpMs: number;
+  /** Load before the first round, thrown away: it is when code is compiled and buffers grow. */
+  readonly warmUp: WarmUp;
   readonly timing: Timing;
   /** Default: wherever the kernel likes. */
   readonly placement?: Placement | undefined;
+}
+
+/** The scenarios of the same processes share most of their code: its compilation is in the load of the first. */
+export interface WarmUp {
+  /** Of the scenario with the smallest messages, and the most of them in flight. */
+  readonly firstMs: number;
+  /** Of each of the others. */
+  readonly otherMs: number;
 }
 
 /** A few, so that servers and clients, which have CPUs of their own, start beside each other. */
@@ -77,19 +89,33 @@ export async function measure(
         await opened.close();
       }
     };
-    for (const scenario of measurable()) {
-      await slice(scenario, { leadInMs: 0, sliceMs: plan.warmUpMs }, "warming up");
+    const warm = new Set<string>();
+    for (const scenario of measurable().toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)) {
+      if (findImplementation(scenario.implementation).compiled) continue;
+      const key = processesOf(scenario);
+      const sliceMs = warm.has(key) ? plan.warmUp.otherMs : plan.warmUp.firstMs;
+      warm.add(key);
+      await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
     }
+    let { timing } = plan;
+    let roundMs = 0;
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
       const order = measurable();
+      if (round > 0) {
+        const affordedMs = (deadline - began) / (plan.rounds - round);
+        const fittingMs = timing.sliceMs + (affordedMs - roundMs) / order.length;
+        const sliceMs = Math.min(plan.timing.sliceMs, Math.max(fittingMs, plan.timing.sliceMs / 2));
+        roundMs += (sliceMs - timing.sliceMs) * order.length;
+        if (began + roundMs > deadline) break;
+        timing = { ...timing, sliceMs };
+      }
       if (round % 2 === 1) order.reverse();
       for (const scenario of order) {
-        const measured = await slice(scenario, plan.timing, `round ${round + 1} of ${plan.rounds}`);
+        const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
         if (measured !== undefined) slices.get(scenario)!.push(measured);
       }
-      const now = performance.now();
-      if (now + (now - began) > deadline) break;
+      roundMs = performance.now() - began;
     }
     const scenarios = measurable();
     return {

@@ -132,12 +132,11 @@ export function quickScenarios(): Scenario[] {
     ...cross("node:net", "unix", "echo", [64], [1, 64]),
     ...CPP_TRANSPORTS.flatMap((transport) => cross("c++", transport, "echo", [64], [1, 64])),
     ...COMPARED.flatMap(([implementation, transport]) => [
-      ...cross(implementation, transport, "unary", [64 * KIB], [1, 64]),
+      ...cross(implementation, transport, "unary", [KIB, 64 * KIB], [1, 64]),
       ...cross(implementation, transport, "unary", [MIB], [1, 16]),
       ...streams(implementation, transport, [64]),
     ]),
     ...cross("sluice", "udp", "unary", [MIB], [16]),
-    ...cross("node:net", "unix", "echo", [64 * KIB], [64]),
   ];
 }
 

@@ -3,7 +3,11 @@ import { implementations } from "@sluice/bench/implementations/index.js";
 import { measure, type Plan } from "@sluice/bench/runner.js";
 import { defaultScenarios, quickScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
 
-const PLAN: Plan = { rounds: 2, warmUpMs: 5, timing: { leadInMs: 5, sliceMs: 10 } };
+const PLAN: Plan = {
+  rounds: 2,
+  warmUp: { firstMs: 5, otherMs: 5 },
+  timing: { leadInMs: 5, sliceMs: 10 },
+};
 
 describe("measuring", function () {
   this.timeout(120_000);
@@ -33,6 +37,16 @@ describe("measuring", function () {
       }
     }
     expect(stages.at(-1)).to.equal("ending the processes");
+  });
+
+  it("has as many rounds as its time allows, and at least one", async () => {
+    const [scenario] = selectScenarios(quickScenarios(), ["c++/memcpy/echo/64/1"]).slice(0, 1);
+    const rounds = async (budgetMs: number) => {
+      const { slices } = await measure([scenario], { ...PLAN, rounds: 3, budgetMs }, () => {});
+      return slices[0].length;
+    };
+    expect(await rounds(1)).to.equal(1);
+    expect(await rounds(600_000)).to.equal(3);
   });
 
   it("names the scenario that fails, and why", async () => {

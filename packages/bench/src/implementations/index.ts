@@ -5,6 +5,8 @@ export interface ImplementationEntry {
   readonly packageName?: string;
   /** What carries its calls, by the results' `transport`. */
   readonly transports: Readonly<Record<string, ServerPlace>>;
+  /** Compiled before it runs, so that it needs no warm-up. */
+  readonly compiled?: true;
   /** Only in the processes that run it: what is not installed, or does not run here, must not stop the others. */
   load(): Promise<Implementation>;
 }
@@ -35,6 +37,7 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
     load: async () => (await import("./sluice.js")).sluice,
   },
   "c++": {
+    compiled: true,
     transports: {
       "ring-polled": "by client",
       "ring-sleeping": "by client",
