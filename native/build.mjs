@@ -15,7 +15,7 @@ if (existsSync(join(prefix, "include/node/node_api.h"))) env.npm_config_nodedir 
 // In the repository, which has tests, no warning is let through; a user's compiler may have others.
 if (existsSync(join(here, "test"))) env.CXXFLAGS = `-Werror ${env.CXXFLAGS ?? ""}`;
 
-run("node-gyp", ["configure", "build", "--loglevel=error"]);
+run("node-gyp", ["configure", "build", "--jobs=max", "--loglevel=error"]);
 const built = join(here, "build/Release/sluice.node");
 // make leaves an addon alone that is up to date, but who asks whether to build compares it with every file in src/.
 utimesSync(built, new Date(), new Date());

@@ -1,70 +1,77 @@
 /**
- * Run every suite, or those whose name contains one of the arguments. Each runs in a mocha process of its own with a
- * time budget, and must end by itself with nothing left running. The last line is `N passed, N failed`.
+ * Run every suite, or those whose name contains one of the arguments, two at a time. Each runs in a mocha process of its
+ * own with a time budget, and must end by itself with nothing left running. The last line is `N passed, N failed`.
  */
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "./step.mjs";
 
+/**
+ * How many suites run at the same time. In each, processes wait for one another much of the time. What users of one host
+ * share bounds it: two suites need at most half of the bytes that POSIX message queues may have (RLIMIT_MSGQUEUE).
+ */
+const AT_ONCE = 2;
+
 const FALLBACK = { SLUICE_NATIVE: "0" };
 
-/** Suites that have something to tell apart with and without the addon, beside the integration suites. */
-const BOTH_WAYS = ["packages/node"];
-
-const units = [...children("packages"), ...children("examples")].flatMap((folder) => {
-  const unit = { name: folder, folder: `${folder}/test/dist`, budgetS: 360 };
-  return BOTH_WAYS.includes(folder)
-    ? [unit, { ...unit, name: `${folder} (fallback)`, env: FALLBACK }]
-    : [unit];
-});
-
-/** The integration suites and how long each may take. What is not named here runs once, in the default budget. */
-const INTEGRATION = {
+/** How long each suite may take, and which run without the addon, too. */
+const DEFAULTS = { budgetS: 240, bothWays: false };
+const PARTICULARS = {
+  native: { budgetS: 300 },
+  "packages/transports": { budgetS: 480 },
   conformance: { budgetS: 480, bothWays: true },
-  faults: { budgetS: 720, bothWays: true },
+  faults: { budgetS: 600, bothWays: true },
   hostile: { budgetS: 360, bothWays: true },
 };
-const integration = children("test/dist").flatMap((folder) => {
-  const name = folder.slice("test/dist/".length);
-  const { budgetS, bothWays } = INTEGRATION[name] ?? { budgetS: 240, bothWays: false };
-  const suite = { name, folder, budgetS };
-  return bothWays ? [suite, { ...suite, name: `${name} (fallback)`, env: FALLBACK }] : [suite];
-});
 
-const suites = [{ name: "native", folder: "native/test/dist", budgetS: 300 }, ...units, ...integration]
-  .map((suite) => ({ ...suite, files: testFiles(suite.folder) }))
-  .filter(({ files }) => files.length > 0);
+const suites = [
+  { name: "native", folder: "native/test/dist" },
+  ...[...children("packages"), ...children("examples")].map((folder) => ({
+    name: folder,
+    folder: `${folder}/test/dist`,
+  })),
+  ...children("test/dist").map((folder) => ({ name: folder.slice("test/dist/".length), folder })),
+]
+  .map((suite) => ({ ...DEFAULTS, ...PARTICULARS[suite.name], ...suite, files: testFiles(suite.folder) }))
+  .filter(({ files }) => files.length > 0)
+  .flatMap((suite) =>
+    suite.bothWays ? [suite, { ...suite, name: `${suite.name} (fallback)`, env: FALLBACK }] : [suite],
+  );
 
 const wanted = process.argv.slice(2);
 const chosen = suites.filter(({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
 const scratch = mkdtempSync(join(tmpdir(), "sluice-totals-"));
-/** The process group of the suite that runs, which an interrupted run takes with it. */
-let current;
+/** The leaders of the process groups of the suites that run, which an interrupted run takes with it. */
+const running = new Set();
 for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
   process.once(signal, () => {
-    if (current !== undefined) endGroup(current);
+    for (const leader of running) endGroup(leader);
+    rmSync(scratch, { recursive: true });
     process.exit(code);
   });
 }
 
 const totals = { passes: 0, failures: 0, pending: 0 };
 const broken = [];
-for (const [i, suite] of chosen.entries()) {
-  const { passes, failures, pending, seconds, complaints } = await runSuite(
-    suite,
-    join(scratch, `${i}.json`),
-  );
-  totals.passes += passes;
-  totals.failures += failures + complaints.length;
-  totals.pending += pending;
-  for (const complaint of complaints) console.error(`${suite.name}: ${complaint}`);
-  if (failures + complaints.length > 0) broken.push(suite.name);
-  console.log(
-    `${suite.name}: ${summary(passes, failures + complaints.length, pending)} in ${seconds.toFixed(1)} s\n`,
-  );
-}
+// Those that take longest come first, so that the last to end does not run by itself for long.
+const waiting = chosen.toSorted((one, other) => other.budgetS - one.budgetS);
+await Promise.all(
+  Array.from({ length: AT_ONCE }, async () => {
+    for (let suite; (suite = waiting.shift()) !== undefined;) {
+      const { passes, failures, pending, seconds, complaints } = await runSuite(suite);
+      totals.passes += passes;
+      totals.failures += failures + complaints.length;
+      totals.pending += pending;
+      for (const complaint of complaints) console.error(`${suite.name}: ${complaint}`);
+      if (failures + complaints.length > 0) broken.push(suite.name);
+      console.log(
+        `${suite.name}: ${summary(passes, failures + complaints.length, pending)} in ${seconds.toFixed(1)} s\n`,
+      );
+    }
+  }),
+);
 rmSync(scratch, { recursive: true });
 
 if (chosen.length === 0) {
@@ -81,10 +88,17 @@ console.log(summary(totals.passes, totals.failures, 0));
 // Set, not called: what was printed to a pipe must get out first.
 process.exitCode = totals.failures > 0 || totals.passes === 0 ? 1 : 0;
 
-/** Run one suite in a process group of its own, so that what it leaves behind can be found, counted and ended. */
-async function runSuite({ name, files, budgetS, env }, totalsFile) {
+/**
+ * Run one suite in a process group of its own, so that what it leaves behind can be found, counted and ended. What it
+ * prints is shown as it comes if it is the only one, and otherwise whole when it has ended.
+ */
+async function runSuite({ name, files, budgetS, env }) {
   console.log(`${name}: ${files.length} files, at most ${budgetS} s`);
   const begin = performance.now();
+  const base = join(scratch, name.replaceAll("/", "-"));
+  const totalsFile = `${base}.json`;
+  // A file and not a pipe, which a process that outlives its group could keep open.
+  const output = chosen.length > 1 ? openSync(`${base}.log`, "w") : "inherit";
   const child = spawn(
     process.execPath,
     [
@@ -97,9 +111,9 @@ async function runSuite({ name, files, budgetS, env }, totalsFile) {
       ...["--reporter-option", `totals=${totalsFile}`],
       ...files,
     ],
-    { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "inherit", "inherit"], detached: true },
+    { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", output, output], detached: true },
   );
-  current = child.pid;
+  running.add(child.pid);
   const complaints = [];
   let late = false;
   const budget = setTimeout(() => {
@@ -111,9 +125,13 @@ async function runSuite({ name, files, budgetS, env }, totalsFile) {
     child.on("error", reject);
   });
   clearTimeout(budget);
-  current = undefined;
   const left = groupMembers(child.pid);
   if (left.length > 0) endGroup(child.pid);
+  running.delete(child.pid);
+  if (output !== "inherit") {
+    closeSync(output);
+    process.stdout.write(readFileSync(`${base}.log`));
+  }
 
   const finished = existsSync(totalsFile);
   const counts = finished

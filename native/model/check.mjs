@@ -69,7 +69,8 @@ export async function search({ model, frames = [], compile, run, mutation }) {
     ];
     await call("spin", [...macros, "-a", join(here, `${model}.pml`)]);
     await call(process.env.CC ?? "cc", [
-      "-O2",
+      // A search that is soon over takes less time than the optimizer.
+      mutation ? "-O0" : "-O2",
       "-w",
       "-DCOLLAPSE",
       "-DMEMLIM=4096",
