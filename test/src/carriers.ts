@@ -17,7 +17,7 @@ import {
   type EndpointOptions,
   type TransportOptions,
 } from "@sluice/node";
-import { clientOptions, serverOptions } from "./identity.js";
+import { clientOptions, host, serverOptions } from "./identity.js";
 import { lossyNamespace, namespaceUnavailable } from "./namespace.js";
 import { Child, programPath } from "./processes.js";
 import { addServices } from "./services.js";
@@ -26,7 +26,7 @@ import { within } from "./within.js";
 export const native = process.env["SLUICE_NATIVE"] !== "0";
 
 export interface Carrier {
-  /** The address, as far as it is always the same. */
+  /** The kind of address. */
   readonly name: string;
   /** Whether the server is another process. */
   readonly crossing: boolean;
@@ -36,9 +36,7 @@ export interface Carrier {
   readonly like?: string;
   /** Whether it lends the bytes of large messages to those who ask for that. */
   readonly lends?: boolean;
-  /** Whether packets get lost, so that hundreds of megabytes take long. */
-  readonly lossy?: true;
-  /** Whether they also take long, so that tens of megabytes do. */
+  /** Whether packets get lost and take long, so that tens of megabytes do. */
   readonly far?: true;
   /** Whether connecting takes milliseconds of work. */
   readonly costly?: boolean;
@@ -299,44 +297,41 @@ const SECRET = { secret: "5e".repeat(32) };
 
 const shm = (directory: string): string => `shm:${directory}/server.shm`;
 
-/** Every carrier there is. A new transport is one more line. */
+/** Every carrier there is; without the addon, those that are made of other pieces then. A new transport is one more line. */
 export const carriers: readonly Carrier[] = [
-  inProcess("memory:"),
   listening("unix:", (directory) => `unix:${directory}/server.sock`),
-  ...(native ? [{ ...listening("unix:@", () => `unix:@sluice-test-${randomUUID()}`), like: "unix:" }] : []),
-  listening("tcp://127.0.0.1", () => "tcp://127.0.0.1:0"),
-  ...(hasIpv6 ? [{ ...listening("tcp://[::1]", () => "tcp://[::1]:0"), like: "tcp://127.0.0.1" }] : []),
   {
-    ...listening("tls://127.0.0.1", () => "tls://127.0.0.1:0", serverOptions),
-    costly: true,
-    // It is on Node's own modules with the addon, too.
-    ...(!native && { like: "tcp://127.0.0.1" }),
+    ...listening("tcp://127.0.0.1", () => `tcp://${host}:0`),
+    // Node's own streams hide what tells them apart.
+    ...(!native && { like: "unix:" }),
   },
-  listening("udp://127.0.0.1", () => "udp://127.0.0.1:0", IDLE),
-  {
-    ...listening("udp: (secret)", () => "udp://127.0.0.1:0", { ...IDLE, ...SECRET }, SECRET),
-    like: "udp://127.0.0.1",
-  },
-  ...(native && namespaceUnavailable === undefined
-    ? ([
-        {
-          ...shared("udp: (5 % loss)", true, (options) => new LossyLink(options)),
-          like: "udp://127.0.0.1",
-          lossy: true,
-        },
-        {
-          ...shared(`udp: (5 % loss, ${ROUND_TRIP_MS} ms)`, true, (options) => new FarLink(options)),
-          like: "udp://127.0.0.1",
-          lossy: true,
-          far: true,
-        },
-      ] as const)
-    : []),
+  listening("udp://127.0.0.1", () => `udp://${host}:0`, IDLE),
   spawned("pipe:"),
   spawned("stdio:"),
   { ...listening("auto:", () => `auto:sluice-test-${randomUUID()}`), like: native ? "shm:" : "unix:" },
   ...(native
     ? [
+        inProcess("memory:"),
+        { ...listening("unix:@", () => `unix:@sluice-test-${randomUUID()}`), like: "unix:" },
+        ...(hasIpv6 ? [{ ...listening("tcp://[::1]", () => "tcp://[::1]:0"), like: "tcp://127.0.0.1" }] : []),
+        { ...listening("tls://127.0.0.1", () => `tls://${host}:0`, serverOptions), costly: true },
+        {
+          ...listening("udp: (secret)", () => `udp://${host}:0`, { ...IDLE, ...SECRET }, SECRET),
+          like: "udp://127.0.0.1",
+        },
+        ...(namespaceUnavailable === undefined
+          ? ([
+              {
+                ...shared("udp: (5 % loss)", true, (options) => new LossyLink(options)),
+                like: "udp://127.0.0.1",
+              },
+              {
+                ...shared(`udp: (5 % loss, ${ROUND_TRIP_MS} ms)`, true, (options) => new FarLink(options)),
+                like: "udp://127.0.0.1",
+                far: true,
+              },
+            ] as const)
+          : []),
         { ...listening("shm:", shm), lends: true },
         {
           // Rings that are full most of the time, of the other kinds of memory.
