@@ -1,3 +1,4 @@
+import { readU16 } from "./bytes.js";
 import { RpcError } from "./error.js";
 import { Status } from "./status.js";
 
@@ -225,7 +226,7 @@ function isEntryOfLast(position: number): boolean {
 /** Where the entry of a good block that begins at `at` ends. */
 function endOfEntry(memory: Uint8Array, at: number): number {
   const nameEnd = at + 1 + memory[at]!;
-  return nameEnd + 2 + (memory[nameEnd]! | (memory[nameEnd + 1]! << 8));
+  return nameEnd + 2 + readU16(memory, nameEnd);
 }
 
 /**
@@ -248,7 +249,7 @@ function checkMetadataBlock(
     const nameEnd = at + 1 + memory[at]!;
     const valueStart = nameEnd + 2;
     if (valueStart > end) return "a metadata entry is longer than its block";
-    const valueEnd = valueStart + (memory[nameEnd]! | (memory[nameEnd + 1]! << 8));
+    const valueEnd = valueStart + readU16(memory, nameEnd);
     if (valueEnd > end) return "a metadata value is longer than its block";
     if (nameEnd === at + 1) return "a metadata name is empty";
     for (let i = at + 1; i < nameEnd; i++) {

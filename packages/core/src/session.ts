@@ -2,6 +2,7 @@
  * A session runs many streams over one connection. It is pure: frames and a clock in, frames and callbacks out.
  * `docs/wire.md` is the protocol; this file is its only implementation in TypeScript.
  */
+import { readU16, readU32, writeU16, writeU32 } from "./bytes.js";
 import type { Clock, Timer } from "./clock.js";
 import type { MessageCodec } from "./definition.js";
 import { RpcError } from "./error.js";
@@ -35,8 +36,6 @@ import {
   readAscii,
   readHello,
   readMetadata,
-  readU16,
-  readU32,
   slotOf,
   streamId,
   WIRE_VERSION,
@@ -44,8 +43,6 @@ import {
   writeHeader,
   writeHello,
   writeMetadata,
-  writeU16,
-  writeU32,
   type Hello,
 } from "./wire.js";
 

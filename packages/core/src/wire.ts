@@ -2,6 +2,7 @@
  * Wire version 1: how frames are laid out. `docs/wire.md` is the specification; the session (`session.ts`) keeps its
  * rules. All integers are little-endian.
  */
+import { readU16, readU32, writeU16, writeU32 } from "./bytes.js";
 import { RpcError, type ErrorDetail } from "./error.js";
 import { receiveMetadata, type ReceivedBlock } from "./metadata.js";
 import { DecodeError, MessageReader, MessageWriter, WireType } from "./protobuf/index.js";
@@ -83,28 +84,6 @@ export function nextGeneration(generation: number): number {
 /** The number that a peer counted in 32 bits: the last one up to `most`, which it cannot be above, with those low bits. */
 export function fullCount(most: number, low: number): number {
   return most - ((most - low) >>> 0);
-}
-
-export function readU16(memory: Uint8Array, at: number): number {
-  return memory[at]! | (memory[at + 1]! << 8);
-}
-
-export function readU32(memory: Uint8Array, at: number): number {
-  return (memory[at]! | (memory[at + 1]! << 8) | (memory[at + 2]! << 16) | (memory[at + 3]! << 24)) >>> 0;
-}
-
-export function writeU16(memory: Uint8Array, at: number, value: number): number {
-  memory[at] = value;
-  memory[at + 1] = value >>> 8;
-  return at + 2;
-}
-
-export function writeU32(memory: Uint8Array, at: number, value: number): number {
-  memory[at] = value;
-  memory[at + 1] = value >>> 8;
-  memory[at + 2] = value >>> 16;
-  memory[at + 3] = value >>> 24;
-  return at + 4;
 }
 
 /** Write a frame's header at `at`. Returns where the payload begins. */

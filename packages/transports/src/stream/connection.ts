@@ -7,6 +7,7 @@ import {
   type Peer,
   type Traits,
 } from "@sluice/core";
+import { readU32 } from "@sluice/core/bytes";
 import { release, save } from "./carry.js";
 import {
   END,
@@ -250,12 +251,7 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     let start = 0;
     try {
       while (end - start >= FRAME_HEADER_BYTES) {
-        const length =
-          (memory[start]! |
-            (memory[start + 1]! << 8) |
-            (memory[start + 2]! << 16) |
-            (memory[start + 3]! << 24)) >>>
-          0;
+        const length = readU32(memory, start);
         if (length > maxPayload) {
           this.#state = DEAF;
           handler.onFrame(memory, start, start + FRAME_HEADER_BYTES);

@@ -1,5 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import { RpcError, Status, type Timer } from "@sluice/core";
+import { readU32 } from "@sluice/core/bytes";
 import { UdpConnection } from "./connection.js";
 import { resetToken } from "./cookie.js";
 import { Endpoint, randomId, type Loop } from "./endpoint.js";
@@ -16,7 +17,6 @@ import {
   ID_AT,
   INIT_COOKIE_AT,
   PACKET_BYTES,
-  readU32,
   Refusal,
   REFUSE_BYTES,
   RESET_BYTES,

@@ -7,6 +7,7 @@ import {
   type Peer,
   type Traits,
 } from "@sluice/core";
+import { readU16, readU32, writeU16 } from "@sluice/core/bytes";
 import { MAX_FRAME_BYTES, STALL_MS } from "../stream/connection.js";
 import { Congestion } from "./congestion.js";
 import {
@@ -17,11 +18,8 @@ import {
   NUMBER_AT,
   PACKET_BYTES,
   Type,
-  readU16,
-  readU32,
   readU48,
   writeId,
-  writeU16,
   writeU48,
   type ConnectionId,
   type Parameters,

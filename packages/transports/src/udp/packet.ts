@@ -1,4 +1,5 @@
 /** The layout of packets: docs/udp.md. All integers are little-endian. */
+import { readU16, readU32, writeU16, writeU32 } from "@sluice/core/bytes";
 
 /** How long a packet is at most: what every path of the Internet carries unfragmented (RFC 9000, section 14). */
 export const PACKET_BYTES = 1200;
@@ -52,14 +53,6 @@ export interface ConnectionId {
   readonly high: number;
 }
 
-export function readU16(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8);
-}
-
-export function readU32(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
-}
-
 export function readU48(bytes: Uint8Array, at: number): number {
   return readU32(bytes, at) + readU16(bytes, at + 4) * 0x1_0000_0000;
 }
@@ -69,20 +62,6 @@ export function readId(bytes: Uint8Array, at: number): ConnectionId {
 }
 
 /** Each returns where what follows goes. */
-export function writeU16(bytes: Uint8Array, at: number, value: number): number {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
-  return at + 2;
-}
-
-export function writeU32(bytes: Uint8Array, at: number, value: number): number {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
-  bytes[at + 2] = value >>> 16;
-  bytes[at + 3] = value >>> 24;
-  return at + 4;
-}
-
 export function writeU48(bytes: Uint8Array, at: number, value: number): number {
   writeU32(bytes, at, value >>> 0);
   return writeU16(bytes, at + 4, Math.floor(value / 0x1_0000_0000));

@@ -1,6 +1,6 @@
 import { FRAME_HEADER_BYTES } from "@sluice/core";
+import { readU32 } from "@sluice/core/bytes";
 import { RangeSet } from "./range-set.js";
-import { readU32 } from "./packet.js";
 
 /** Buffers kept for reuse by all connections of the thread. */
 const FREE_BUFFERS = 8;

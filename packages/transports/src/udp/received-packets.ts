@@ -1,5 +1,6 @@
+import { writeU16 } from "@sluice/core/bytes";
 import { RangeSet } from "./range-set.js";
-import { writeU16, writeU48 } from "./packet.js";
+import { writeU48 } from "./packet.js";
 
 /**
  * Ranges of numbers that are remembered. What is older than the oldest is taken for received: this is the replay window too,

@@ -1,4 +1,5 @@
 import type { Connection } from "@sluice/core";
+import { readU16, readU32 } from "@sluice/core/bytes";
 import { UdpConnection } from "./connection.js";
 import { Cookies, resetToken } from "./cookie.js";
 import { Endpoint, randomId, type Loop } from "./endpoint.js";
@@ -15,8 +16,6 @@ import {
   INIT_COOKIE_AT,
   PACKET_BYTES,
   readId,
-  readU16,
-  readU32,
   Refusal,
   RESET_BYTES,
   RESET_TOKEN_AT,
