@@ -2,12 +2,12 @@ import type { Clock, Timer } from "./clock.js";
 import { systemClock } from "./clock.js";
 import {
   alreadyCancelled,
+  callForOne,
   deadlineError,
   expiryOf,
   listenForCancel,
   NO_OPTIONS,
   ResponseQueue,
-  SingleResponseCall,
   StreamResponseCall,
   type CallOptions,
 } from "./client-call.js";
@@ -18,19 +18,12 @@ import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
 import { completeLimits, limitsOver, type Limits } from "./limits.js";
 import { methodsOf, type MethodInfo } from "./method.js";
-import { Metadata } from "./metadata.js";
+import { Metadata, type ReceivedBlock } from "./metadata.js";
 import { Registry, type ServiceOptions } from "./registry.js";
 import { RefusedCall, ServerCall, type BoundMethod } from "./server-call.js";
-import {
-  Session,
-  type AcceptedStream,
-  type Acceptor,
-  type IncomingCall,
-  type Keepalive,
-  type SessionOwner,
-} from "./session.js";
+import { Session, type AcceptedStream, type Acceptor, type Keepalive, type SessionOwner } from "./session.js";
 import { Status } from "./status.js";
-import { TimerWheel, type Expiring, type TimerList } from "./timer-wheel.js";
+import { TimerWheel, type Deadline, type Expiring } from "./timer-wheel.js";
 import type { Connection, Peer } from "./transport.js";
 
 /** gRPC's connectivity states, by the same names. */
@@ -398,20 +391,25 @@ export class Channel implements SessionOwner, Acceptor {
   }
 
   /** @private */
-  accept(session: Session, target: unknown, call: IncomingCall): AcceptedStream {
+  accept(
+    session: Session,
+    target: unknown,
+    path: string,
+    metadata: ReceivedBlock | undefined,
+  ): AcceptedStream {
     if (target === undefined) {
       // It may have been added since the peer first called it.
-      const late = this.find(call.path);
-      if (late !== undefined) return this.accept(session, late, call);
+      const late = this.find(path);
+      if (late !== undefined) return this.accept(session, late, path, metadata);
       const services = this.#services ?? this.#inheritedServices ?? NO_SERVICES;
-      return new RefusedCall(session, Status.UNIMPLEMENTED, services.explain(call.path));
+      return new RefusedCall(session, Status.UNIMPLEMENTED, services.explain(path));
     }
     // A peer that makes and cancels calls in quick succession (CVE-2023-44487) must wait for its handlers.
     if (session.handlers >= 2 * this.limits.maxConcurrentStreams) {
       const text = `${session.handlers} handlers of this connection are still running, most of them cancelled`;
       return new RefusedCall(session, Status.RESOURCE_EXHAUSTED, text);
     }
-    return new ServerCall(session, target as BoundMethod, call, this);
+    return new ServerCall(session, target as BoundMethod, this, metadata);
   }
 
   // ------------------------------------------------------------------------------------------------ Calling
@@ -539,19 +537,6 @@ export class Channel implements SessionOwner, Acceptor {
   }
 }
 
-function callForOne(
-  session: Session,
-  method: MethodInfo,
-  requests: unknown,
-  single: boolean,
-  options: CallOptions,
-  expireAt?: number,
-): Promise<unknown> {
-  const call = new SingleResponseCall(session, method);
-  call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options, expireAt);
-  return call.promise;
-}
-
 /** A session that takes calls, and when the call that waited for it expires; undefined if it has no deadline, or did not wait. */
 interface Ready {
   readonly session: Session;
@@ -560,16 +545,12 @@ interface Ready {
 
 /** A call that waits for a connection. */
 class SessionWaiter implements Expiring {
-  expireAt = 0;
-  timerList: TimerList | undefined = undefined;
-  timerNext: Expiring | undefined = undefined;
-  timerPrevious: Expiring | undefined = undefined;
   readonly #wheel: TimerWheel;
   readonly #resolve: (ready: Ready) => void;
   readonly #reject: (error: RpcError) => void;
   readonly #leave: () => void;
   #links: CancelLink[] = [];
-  #callExpireAt: number | undefined = undefined;
+  #deadline: Deadline | undefined = undefined;
 
   constructor(
     /** Whether it outlasts failed attempts. */
@@ -588,14 +569,14 @@ class SessionWaiter implements Expiring {
   start(options: CallOptions, clock: Clock): void {
     const reason = alreadyCancelled(options);
     if (reason !== undefined) return this.onCancelled(reason);
-    this.#callExpireAt = expiryOf(options, clock.now());
-    if (this.#callExpireAt !== undefined) this.#wheel.add(this, this.#callExpireAt);
+    const expireAt = expiryOf(options, clock.now());
+    if (expireAt !== undefined) this.#deadline = this.#wheel.add(this, expireAt);
     this.#links = listenForCancel(options, this);
   }
 
   resolve(session: Session): void {
     this.#end();
-    this.#resolve({ session, expireAt: this.#callExpireAt });
+    this.#resolve({ session, expireAt: this.#deadline?.expireAt });
   }
 
   reject(error: RpcError): void {
@@ -613,7 +594,7 @@ class SessionWaiter implements Expiring {
 
   #end(): void {
     this.#leave();
-    this.#wheel.remove(this);
+    if (this.#deadline !== undefined) this.#wheel.remove(this.#deadline);
     for (const link of this.#links) link.remove();
   }
 }

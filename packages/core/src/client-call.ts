@@ -6,7 +6,7 @@ import {
   type CancelLink,
   type CancelReason,
 } from "./cancellation.js";
-import type { MessageSource } from "./definition.js";
+import type { MessageCodec, MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
 import { MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
@@ -15,7 +15,7 @@ import { keepMetadata, Metadata, MetadataEncoder, type MetadataInit } from "./me
 import { contextCall, type ServerContext } from "./server-call.js";
 import type { Session } from "./session.js";
 import { Status } from "./status.js";
-import { Stream, type Ending, type Opening } from "./stream.js";
+import { Mark, Stream, type Ending, type Opening } from "./stream.js";
 import type { LargeFrame } from "./transport.js";
 
 /** Options of one call. */
@@ -69,7 +69,7 @@ export function expiryOf(options: CallOptions, now: number): number | undefined 
     }
     if (at !== Infinity) expireAt = Math.min(expireAt ?? Infinity, now + at - Date.now());
   }
-  const inherited = parent === undefined ? undefined : contextCall(parent).callExpireAt;
+  const inherited = parent === undefined ? undefined : contextCall(parent).deadline?.expireAt;
   if (inherited !== undefined) expireAt = Math.min(expireAt ?? Infinity, inherited);
   return expireAt;
 }
@@ -104,12 +104,15 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   #options: CallOptions = NO_OPTIONS;
   #links: CancelLink[] | undefined = undefined;
   #pump: MessagePump | undefined = undefined;
-  #settled = false;
-  #method: MethodInfo;
+  readonly #method: MethodInfo;
 
   constructor(session: Session, method: MethodInfo) {
-    super(session, true, method.definition.responseType, session.limits.maxMessageBytes);
+    super(session, Mark.Opener);
     this.#method = method;
+  }
+
+  override get inputCodec(): MessageCodec<unknown> {
+    return this.#method.definition.responseType;
   }
 
   /**
@@ -135,7 +138,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
           return this.#fail(new RpcError(reason.code, reason.text, { cause: reason.cause }));
         if (options.lendBytes === true) {
           if (!method.definition.responseStream) return this.#fail(cannotLend(method));
-          this.lends = true;
+          this.mark(Mark.Lends);
         }
         if (options.metadata instanceof Metadata) metadata = options.metadata.block;
         else if (options.metadata !== undefined) {
@@ -169,8 +172,8 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         encoder.release();
       }
       // Encoding may have run user code that ended the session, or cancelled.
-      if (this.#settled) return;
-      if (opening.expireAt !== undefined) session.wheel.add(this, opening.expireAt);
+      if (this.is(Mark.Settled)) return;
+      if (opening.expireAt !== undefined) this.deadline = session.wheel.add(this, opening.expireAt);
       if (options.signal !== undefined || options.parent !== undefined) {
         const reason = alreadyCancelled(options);
         if (reason !== undefined) return this.onCancelled(reason);
@@ -185,12 +188,12 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   // The request pump.
 
   send(message: unknown): boolean {
-    if (this.#settled) return false;
+    if (this.is(Mark.Settled)) return false;
     return this.session.send(this, this.#method.definition.requestType, message);
   }
 
   onSourceEnd(): void {
-    if (!this.#settled) this.session.halfClose(this);
+    if (!this.is(Mark.Settled)) this.session.halfClose(this);
   }
 
   onSourceClosed(): void {
@@ -216,11 +219,11 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   }
 
   override onStatus(ending: Ending): void {
-    if (this.#settled) return;
+    if (this.is(Mark.Settled)) return;
     const { onHeader, onTrailer } = this.#options;
-    if (onHeader !== undefined && !this.receivedHeaders) this.report(onHeader, new Metadata());
+    if (onHeader !== undefined && !this.is(Mark.ReceivedHeaders)) this.report(onHeader, new Metadata());
     if (onTrailer !== undefined) this.report(onTrailer, ending.trailers ?? new Metadata());
-    if (this.#settled) return; // a callback threw
+    if (this.is(Mark.Settled)) return; // a callback threw
     const { code, text, details, trailers: metadata } = ending;
     if (code !== Status.OK) {
       return this.#fail(new RpcError(code, text, { details, metadata, mayHaveRun: true }), true);
@@ -234,22 +237,22 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   }
 
   override onDeadline(): void {
-    const error = deadlineError(this.mayHaveRun);
+    const error = deadlineError(this.wasOpened);
     this.session.reset(this, error.code, "");
     this.#fail(error);
   }
 
   onCancelled(reason: CancelReason): void {
-    if (this.#settled) return;
+    if (this.is(Mark.Settled)) return;
     const { code, text, cause } = reason;
-    const error = new RpcError(code, text, { cause, mayHaveRun: this.mayHaveRun });
+    const error = new RpcError(code, text, { cause, mayHaveRun: this.wasOpened });
     this.session.reset(this, code, "");
     this.#fail(error);
   }
 
   /** Cancel the call because its consumer wants no more of it. */
   abandon(): void {
-    if (!this.#settled) this.#settle();
+    if (!this.is(Mark.Settled)) this.#settle();
     this.session.reset(this, Status.CANCELLED, "");
   }
 
@@ -257,16 +260,11 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   /** `afterMessages`: messages that have arrived come before the error. */
   protected abstract fail(error: RpcError, afterMessages: boolean): void;
 
-  /** Whether the peer may have heard of the call. */
-  protected get mayHaveRun(): boolean {
-    return this.ordinal > 0;
-  }
-
   /** End the call with an error of this side. Harmless when it is over. */
   protected reject(error: RpcError): void {
-    if (this.#settled) return;
+    if (this.is(Mark.Settled)) return;
     const { code, message, details, metadata } = error;
-    const { mayHaveRun } = this;
+    const mayHaveRun = this.wasOpened;
     this.session.reset(this, Status.CANCELLED, message);
     this.#fail(
       mayHaveRun === error.mayHaveRun
@@ -276,21 +274,20 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   }
 
   #fail(error: RpcError, afterMessages = false): void {
-    if (this.#settled) return;
+    if (this.is(Mark.Settled)) return;
     this.#settle();
     this.fail(error, afterMessages);
   }
 
   #settle(): void {
-    this.#settled = true;
-    this.session.wheel.remove(this);
+    this.mark(Mark.Settled);
     if (this.#links !== undefined) for (const link of this.#links) link.remove();
     this.#pump?.stop();
   }
 
   /** Tell the user's callback; what it throws ends the call rather than the connection. */
   private report(callback: ((metadata: Metadata) => void) | undefined, metadata: Metadata): void {
-    if (callback === undefined || this.#settled) return;
+    if (callback === undefined || this.is(Mark.Settled)) return;
     try {
       callback(metadata);
     } catch (error) {
@@ -301,39 +298,55 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
 
 let capturedResolve: (value: unknown) => void;
 let capturedReject: (error: RpcError) => void;
+/** One function for all calls: no closure per call. */
 function capture(resolve: (value: unknown) => void, reject: (error: RpcError) => void): void {
   capturedResolve = resolve;
   capturedReject = reject;
 }
 
-/** A call with one response: a promise. */
-export class SingleResponseCall extends ClientCall {
-  readonly promise: Promise<unknown>;
+/** Make a call with one response: of the one request `requests`, or else (not `single`) of all that are drawn from it. */
+export function callForOne(
+  session: Session,
+  method: MethodInfo,
+  requests: unknown,
+  single: boolean,
+  options: CallOptions,
+  expireAt?: number,
+): Promise<unknown> {
+  const promise = new Promise(capture);
+  const call = new SingleResponseCall(session, method, capturedResolve, capturedReject);
+  call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options, expireAt);
+  return promise;
+}
+
+/** The response while there is none. */
+const NO_RESPONSE = Symbol("no response");
+
+/** A call with one response: it settles a promise. */
+class SingleResponseCall extends ClientCall {
   readonly #resolve: (value: unknown) => void;
   readonly #reject: (error: RpcError) => void;
-  #response: unknown = undefined;
-  #responded = false;
+  #response: unknown = NO_RESPONSE;
 
-  constructor(session: Session, method: MethodInfo) {
+  constructor(
+    session: Session,
+    method: MethodInfo,
+    resolve: (value: unknown) => void,
+    reject: (error: RpcError) => void,
+  ) {
     super(session, method);
-    // One function for all calls: no closure per call.
-    this.promise = new Promise(capture);
-    this.#resolve = capturedResolve;
-    this.#reject = capturedReject;
+    this.#resolve = resolve;
+    this.#reject = reject;
   }
 
   override onMessage(message: unknown, cost: number): void {
     this.session.consume(this, cost);
-    if (this.#responded) {
-      this.reject(new RpcError(Status.INTERNAL, "the peer sent a second response"));
-    } else {
-      this.#responded = true;
-      this.#response = message;
-    }
+    if (this.#response === NO_RESPONSE) this.#response = message;
+    else this.reject(new RpcError(Status.INTERNAL, "the peer sent a second response"));
   }
 
   protected override succeed(): void {
-    if (this.#responded) this.#resolve(this.#response);
+    if (this.#response !== NO_RESPONSE) this.#resolve(this.#response);
     else
       this.fail(
         new RpcError(Status.INTERNAL, "the peer ended the call without a response", { mayHaveRun: true }),

@@ -1,16 +1,16 @@
 /** The serving side of calls. */
 import { CancelSource, type CancelReason } from "./cancellation.js";
 import type { Channel } from "./channel.js";
-import type { MessageSource } from "./definition.js";
+import type { MessageCodec, MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
 import { iteratorOf, MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
 import type { MethodInfo } from "./method.js";
 import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js";
-import type { AcceptedStream, IncomingCall, Session } from "./session.js";
+import type { AcceptedStream, Session } from "./session.js";
 import { Status } from "./status.js";
-import { Stream, type Ending } from "./stream.js";
+import { Mark, OK, Stream, type Ending } from "./stream.js";
 import type { LargeFrame, Peer } from "./transport.js";
 
 /** What a handler is told of its call, and how it answers beside its messages. Valid until the handler settles. */
@@ -44,8 +44,6 @@ export interface BoundMethod {
   readonly lendBytes: boolean;
 }
 
-const OK: Ending = { code: Status.OK, text: "", details: [], trailers: undefined };
-
 /** Decodes nothing: the requests of a method that does not exist are dropped. */
 const NO_CODEC = {
   encode: (): never => {
@@ -68,9 +66,13 @@ export class RefusedCall extends Stream implements AcceptedStream {
   readonly #text: string;
 
   constructor(session: Session, code: Status, text: string) {
-    super(session, false, NO_CODEC, session.limits.maxMessageBytes);
+    super(session, 0);
     this.#code = code;
     this.#text = text;
+  }
+
+  override get inputCodec(): MessageCodec<unknown> {
+    return NO_CODEC;
   }
 
   begin(): void {
@@ -92,38 +94,39 @@ export class RefusedCall extends Stream implements AcceptedStream {
 export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Sink {
   readonly bound: BoundMethod;
   readonly channel: Channel;
-  readonly callExpireAt: number | undefined;
-  /** Calls that the handler makes with `parent: context`. */
-  readonly cancellation = new CancelSource();
   /** Why the call was cancelled, once it was. */
   cancelled: CancelReason | undefined = undefined;
-  readonly #received: ReceivedBlock | undefined;
-  #metadata: Metadata | undefined = undefined;
+  #cancellation: CancelSource | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  /** What came with the call, until somebody looks at it. */
+  #metadata: ReceivedBlock | Metadata | undefined;
   header: Metadata | undefined = undefined;
   trailer: Metadata | undefined = undefined;
-  /** Nothing of the response can be changed any more. */
-  over = false;
-  headerSent = false;
   #requests: MessageQueue<unknown> | undefined = undefined;
   /** What was lent with the one request. */
   #loan: LargeFrame | undefined = undefined;
-  #started = false;
   #pump: MessagePump | undefined = undefined;
-  #controller: AbortController | undefined = undefined;
-  #settled = false;
 
-  constructor(session: Session, bound: BoundMethod, call: IncomingCall, channel: Channel) {
-    super(session, false, bound.info.definition.requestType, session.limits.maxMessageBytes);
+  constructor(session: Session, bound: BoundMethod, channel: Channel, metadata: ReceivedBlock | undefined) {
+    super(session, bound.lendBytes ? Mark.Lends : 0);
     this.bound = bound;
-    this.lends = bound.lendBytes;
     this.channel = channel;
-    this.callExpireAt = call.expireAt;
-    this.#received = call.metadata;
+    this.#metadata = metadata;
+  }
+
+  override get inputCodec(): MessageCodec<unknown> {
+    return this.bound.info.definition.requestType;
   }
 
   get metadata(): Metadata {
-    const received = this.#received;
-    return (this.#metadata ??= received === undefined ? new Metadata() : Metadata.fromBlock(received));
+    const metadata = this.#metadata;
+    if (metadata instanceof Metadata) return metadata;
+    return (this.#metadata = metadata === undefined ? new Metadata() : Metadata.fromBlock(metadata));
+  }
+
+  /** Calls that the handler makes with `parent: context`. */
+  get cancellation(): CancelSource {
+    return (this.#cancellation ??= new CancelSource());
   }
 
   get signal(): AbortSignal {
@@ -146,7 +149,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   override onMessage(message: unknown, cost: number, loan: LargeFrame | undefined): void {
     if (this.#requests !== undefined) return this.#requests.push(message, cost, loan);
     this.session.consume(this, cost);
-    if (this.#started) {
+    if (this.is(Mark.Started)) {
       loan?.release();
       const error = new RpcError(Status.INTERNAL, `${this.bound.info.path} takes one request; another came`);
       this.#finish(error);
@@ -158,27 +161,27 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   override onHalfClose(): void {
     if (this.#requests !== undefined) this.#requests.end();
-    else if (!this.#started) {
+    else if (!this.is(Mark.Started)) {
       this.#finish(new RpcError(Status.INTERNAL, `${this.bound.info.path} takes one request; none came`));
       this.#handlerDone();
     }
   }
 
   override onFailure(code: Status, text: string, _mayHaveRun: boolean, cause?: unknown): void {
-    if (this.over) return;
+    if (this.is(Mark.ResponseDone)) return;
     // What came cannot be taken: the caller is told; else the caller is gone, or has cancelled.
-    if (!this.receivedEnd && !this.session.closed && !this.resetPending) {
+    if (!this.is(Mark.ReceivedEnd | Mark.ResetPending) && !this.session.closed) {
       this.#finish(new RpcError(code, text, { cause }));
     }
     this.#cancel({ code, text: text === "" ? "the caller cancelled the call" : text, cause });
-    if (!this.#started) this.#handlerDone();
+    if (!this.is(Mark.Started)) this.#handlerDone();
   }
 
   override onDeadline(): void {
     const text = "the call's deadline has passed";
     this.#finish(new RpcError(Status.DEADLINE_EXCEEDED, text));
     this.#cancel({ code: Status.DEADLINE_EXCEEDED, text, cause: undefined });
-    if (!this.#started) this.#handlerDone();
+    if (!this.is(Mark.Started)) this.#handlerDone();
   }
 
   override onSendable(): void {
@@ -206,8 +209,8 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   // The response pump.
 
   send(message: unknown): boolean {
-    if (this.over) return false;
-    if (!this.headerSent) this.#sendHeader();
+    if (this.is(Mark.ResponseDone)) return false;
+    if (!this.is(Mark.HeadersDone)) this.#sendHeader();
     return this.session.send(this, this.bound.info.definition.responseType, message);
   }
 
@@ -229,13 +232,13 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   }
 
   #sendHeader(): void {
-    this.headerSent = true;
+    this.mark(Mark.HeadersDone);
     if (this.header !== undefined) this.session.sendHeaders(this, this.header);
   }
 
   /** Run the handler with its request, or its queue of requests. */
   #run(request: unknown): void {
-    this.#started = true;
+    this.mark(Mark.Started);
     const { bound } = this;
     const context = new CallContext(this);
     try {
@@ -247,27 +250,26 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       const result = bound.handler(request, context);
       if (bound.info.definition.responseStream) {
         this.#pump = new MessagePump(result as MessageSource<unknown>, this);
-        if (this.over) this.#pump.stop();
+        if (this.is(Mark.ResponseDone)) this.#pump.stop();
         else this.#pump.resume();
       } else if (result instanceof Promise || typeof (result as PromiseLike<unknown>)?.then === "function") {
-        (result as PromiseLike<unknown>).then(
-          (response) => {
-            this.#respond(response);
-            this.#handlerDone();
-          },
-          (error: unknown) => {
-            this.onSourceError(error);
-            this.#handlerDone();
-          },
-        );
-      } else {
-        this.#respond(result);
-        this.#handlerDone();
-      }
+        ResponseWaiter.take().wait(this, result as PromiseLike<unknown>);
+      } else this.onResponse(result);
     } catch (error) {
-      this.onSourceError(error);
-      this.#handlerDone();
+      this.onHandlerError(error);
     }
+  }
+
+  // The handler of one response.
+
+  onResponse(response: unknown): void {
+    this.#respond(response);
+    this.#handlerDone();
+  }
+
+  onHandlerError(error: unknown): void {
+    this.onSourceError(error);
+    this.#handlerDone();
   }
 
   #intercepted(request: unknown, context: CallContext): AsyncIterable<unknown> {
@@ -300,15 +302,15 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   /** The response of a handler that gives one. */
   #respond(response: unknown): void {
-    if (this.over) return;
+    if (this.is(Mark.ResponseDone)) return;
     try {
       if (response === undefined || response === null) {
         throw new RpcError(Status.INTERNAL, `the handler of ${this.bound.info.path} returned no response`);
       }
-      if (!this.headerSent) this.#sendHeader();
+      if (!this.is(Mark.HeadersDone)) this.#sendHeader();
       const ending = this.trailer === undefined ? OK : { ...OK, trailers: this.trailer };
       this.session.end(this, ending, this.bound.info.definition.responseType, response);
-      this.over = true;
+      this.mark(Mark.ResponseDone);
     } catch (error) {
       this.#finish(RpcError.from(error, Status.INTERNAL));
     }
@@ -316,10 +318,10 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   /** End the call: well, or with `error`. */
   #finish(error: unknown): void {
-    if (this.over) return;
-    this.over = true;
+    if (this.is(Mark.ResponseDone)) return;
+    this.mark(Mark.ResponseDone);
     try {
-      if (!this.headerSent) this.#sendHeader();
+      if (!this.is(Mark.HeadersDone)) this.#sendHeader();
       this.session.end(this, endingOf(error, this.trailer));
     } catch (failure) {
       // Headers, trailers or details are too large, or not to be encoded: the caller learns that instead.
@@ -332,23 +334,51 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   #cancel(reason: CancelReason): void {
     if (this.cancelled !== undefined) return;
-    this.over = true;
+    this.mark(Mark.ResponseDone);
     this.cancelled = reason;
     this.#requests?.fail(toError(reason));
     this.#pump?.stop();
-    this.cancellation.cancel(reason);
+    this.#cancellation?.cancel(reason);
     this.#controller?.abort(toError(reason));
   }
 
   /** The handler has settled: one fewer counts against the connection's limit, and what it was lent ends. */
   #handlerDone(): void {
-    if (this.#settled) return;
-    this.#settled = true;
+    if (this.is(Mark.Settled)) return;
+    this.mark(Mark.Settled);
     this.session.handlers--;
     this.#loan?.release();
     this.#requests?.release();
   }
 }
+
+/** Waits for what a handler promised, for one call after another: closures for each would be half of what a call allocates. */
+class ResponseWaiter {
+  #call: ServerCall | undefined = undefined;
+  readonly #onResponse = (response: unknown): void => this.#release().onResponse(response);
+  readonly #onError = (error: unknown): void => this.#release().onHandlerError(error);
+
+  static take(): ResponseWaiter {
+    return freeWaiters.pop() ?? new ResponseWaiter();
+  }
+
+  wait(call: ServerCall, promised: PromiseLike<unknown>): void {
+    this.#call = call;
+    // As `await` does it: a `then` of the user's might call back twice, when this waits for another call already.
+    void then.call(Promise.resolve(promised), this.#onResponse, this.#onError);
+  }
+
+  #release(): ServerCall {
+    const call = this.#call!;
+    this.#call = undefined;
+    if (freeWaiters.length < MAX_FREE_WAITERS) freeWaiters.push(this);
+    return call;
+  }
+}
+
+const { then } = Promise.prototype;
+const freeWaiters: ResponseWaiter[] = [];
+const MAX_FREE_WAITERS = 1024;
 
 class CallContext implements ServerContext {
   readonly call: ServerCall;
@@ -366,7 +396,7 @@ class CallContext implements ServerContext {
   }
 
   get deadline(): Date | undefined {
-    const expireAt = this.call.callExpireAt;
+    const expireAt = this.call.deadline?.expireAt;
     return expireAt === undefined
       ? undefined
       : new Date(Date.now() + expireAt - this.call.session.clock.now());
@@ -385,12 +415,12 @@ class CallContext implements ServerContext {
   }
 
   setHeader(name: string, value: MetadataValue): void {
-    this.#check(this.call.headerSent, "headers");
+    this.#check(this.call.is(Mark.HeadersDone), "headers");
     (this.call.header ??= new Metadata()).append(name, value);
   }
 
   sendHeader(): void {
-    this.#check(this.call.headerSent, "headers");
+    this.#check(this.call.is(Mark.HeadersDone), "headers");
     this.call.sendHeader();
   }
 
@@ -401,7 +431,7 @@ class CallContext implements ServerContext {
 
   #check(sent: boolean, what: string): void {
     // After a cancellation nobody will see them, which is no mistake of the handler's.
-    if ((sent || this.call.over) && this.call.cancelled === undefined) {
+    if ((sent || this.call.is(Mark.ResponseDone)) && this.call.cancelled === undefined) {
       throw new RpcError(Status.FAILED_PRECONDITION, `the ${what} of ${this.method} have been sent already`);
     }
   }

@@ -12,7 +12,7 @@ import { MessageReader, MessageWriter } from "./protobuf/index.js";
 import { platform } from "./protobuf/platform.js";
 import { recycle, type Range } from "./protobuf/writer.js";
 import { Status } from "./status.js";
-import type { Ending, Stream } from "./stream.js";
+import { Mark, OK, OutgoingMessage, PartialMessage, type Ending, type Reset, type Stream } from "./stream.js";
 import type { TimerWheel } from "./timer-wheel.js";
 import { FRAME_HEADER_BYTES, type Connection, type ConnectionHandler, type LargeFrame } from "./transport.js";
 import {
@@ -62,24 +62,21 @@ export interface SessionOwner {
   onClosed(session: Session, error: Error | undefined): void;
 }
 
-/** What the OPEN of a call that arrives says, beside its first message. */
-export interface IncomingCall {
-  readonly path: string;
-  /** On the session's clock. */
-  readonly expireAt: number | undefined;
-  /** For `Metadata.fromBlock`: most handlers never look at it. */
-  readonly metadata: ReceivedBlock | undefined;
-}
-
 /** Answers the calls that arrive. */
 export interface Acceptor {
   /** What serves `path` (looked up once per method and connection); undefined if nothing does. */
   find(path: string): unknown;
   /**
-   * A call of the method that `find` gave (`target`) arrived. Returns its stream, to which the session then delivers.
-   * `begin` is called on it by the session when it is in place.
+   * A call of `path`, for which `find` gave `target`, arrived. Returns its stream, to which the session then delivers.
+   * `begin` is called on it by the session when it is in place. `metadata` is for `Metadata.fromBlock`: most handlers never
+   * look at it.
    */
-  accept(session: Session, target: unknown, call: IncomingCall): AcceptedStream;
+  accept(
+    session: Session,
+    target: unknown,
+    path: string,
+    metadata: ReceivedBlock | undefined,
+  ): AcceptedStream;
 }
 
 /** The stream of a call that arrived; `begin` starts it, once the session knows it. */
@@ -153,9 +150,10 @@ const writers: MessageWriter[] = [];
 /** Decoding never nests: no user code runs in it. */
 const reader = new MessageReader();
 
+/** What answers the end of a stream that this end has not ended. */
+const RESET_ANSWER: Reset = { code: Status.CANCELLED, text: "", notRun: false };
 const NO_BYTES = new Uint8Array(0);
 const OWNED = { alias: true };
-const NO_DETAILS: Ending["details"] = [];
 /** Any eight bytes will do: at most one PING is outstanding. */
 const PING_PAYLOAD = new Uint8Array(8);
 
@@ -197,6 +195,8 @@ export class Session implements ConnectionHandler {
   // Streams by slot, and the last id that each slot had.
   #local: (Stream | undefined)[] = NO_STREAMS as (Stream | undefined)[];
   #localIds: number[] = [];
+  /** The how many'th OPEN of the session that of each slot's stream is, counted from 1. */
+  readonly #localOrdinals: number[] = [];
   #freeSlots: number[] = [];
   #localCount = 0;
   #opened = 0;
@@ -223,14 +223,14 @@ export class Session implements ConnectionHandler {
   // Streams with frames to send, in turn.
   #sendHead: Stream | undefined = undefined;
   #sendTail: Stream | undefined = undefined;
-  #controlHead: Stream | undefined = undefined;
-  #controlTail: Stream | undefined = undefined;
+  /** Streams with control frames to send, in turn: a RESET, or else what is due of CREDIT. */
+  readonly #control = new Map<Stream, Reset | undefined>();
   /** Sum of the lengths of messages sent in part, against the peer's reassembly budget; streams that wait for it. */
   #outPartial = 0;
   readonly #outWaiting = new Set<Stream>();
 
   // Messages received in part, oldest first, how much of the budget they take, and what came of those it has no room for.
-  #partials: Stream[] = [];
+  readonly #partials = new Map<Stream, PartialMessage>();
   #partialAdmitted = 0;
   #partialHeld = 0;
 
@@ -320,7 +320,7 @@ export class Session implements ConnectionHandler {
       remoteStreams: this.#remoteCount,
       handlers: this.handlers,
       unreturnedBytes: this.limits.connectionWindowBytes - this.#receiveWindow - this.#creditOwed,
-      partialMessages: this.#partials.length,
+      partialMessages: this.#partials.size,
       partialBytes: this.#partialAdmitted,
       sentPartialBytes: this.#outPartial,
     };
@@ -337,7 +337,7 @@ export class Session implements ConnectionHandler {
     const opening = stream.opening!;
     if (opening.metadata !== undefined) this.#checkMetadata(opening.metadata.length, "the call's metadata");
     if (!this.#localMethods.has(opening.path)) this.#checkMethod(opening.path);
-    stream.lastPending = last;
+    if (last) stream.mark(Mark.LastPending);
     if (codec !== undefined && (this.#encoding || this.#sendHead !== undefined || !this.#hasSlot)) {
       this.#encodeAside(stream, codec, message);
       codec = undefined;
@@ -349,7 +349,7 @@ export class Session implements ConnectionHandler {
     if (!this.#hasSlot) {
       this.#waiting.push(stream);
       this.#waitingCount++;
-      stream.waiting = true;
+      stream.mark(Mark.WaitsForSlot);
       return false;
     }
     this.#takeSlot(stream);
@@ -366,10 +366,10 @@ export class Session implements ConnectionHandler {
    * and until then `send` must not be called. Throws as `open`; the stream is as before then.
    */
   send(stream: Stream, codec: MessageCodec<unknown>, message: unknown): boolean {
-    if (this.#encoding || stream.sendQueued || stream.id === 0 || this.#controlHead !== undefined) {
+    if (this.#encoding || stream.is(Mark.SendQueued) || stream.id === 0 || this.#control.size > 0) {
       this.#encodeAside(stream, codec, message);
       // What it waited for may be over: encoding runs user code.
-      if (this.#encoding || stream.sendQueued || stream.id === 0) {
+      if (this.#encoding || stream.is(Mark.SendQueued) || stream.id === 0) {
         if (stream.id !== 0) this.#enqueue(stream);
         return false;
       }
@@ -380,9 +380,9 @@ export class Session implements ConnectionHandler {
 
   /** The opener sends no more; what is pending goes first. */
   halfClose(stream: Stream): void {
-    if (stream.sentEnd || stream.lastPending) return;
-    stream.lastPending = true;
-    if (stream.id !== 0 && !stream.sendQueued) this.#sendNow(stream, undefined, undefined);
+    if (stream.is(Mark.SentEnd | Mark.LastPending)) return;
+    stream.mark(Mark.LastPending);
+    if (stream.id !== 0 && !stream.is(Mark.SendQueued)) this.#sendNow(stream, undefined, undefined);
   }
 
   /**
@@ -390,14 +390,14 @@ export class Session implements ConnectionHandler {
    * with the stream as before.
    */
   end(stream: Stream, ending: Ending, codec?: MessageCodec<unknown>, message?: unknown): void {
-    if (stream.sentEnd || stream.ending !== undefined || this.#state === State.Closed) return;
+    if (stream.is(Mark.SentEnd) || stream.ending !== undefined || this.#state === State.Closed) return;
     if (ending.trailers !== undefined || ending.details.length > 0) this.#checkEnding(ending);
-    if (codec !== undefined && (this.#encoding || stream.sendQueued)) {
+    if (codec !== undefined && (this.#encoding || stream.is(Mark.SendQueued))) {
       this.#encodeAside(stream, codec, message);
       codec = undefined;
     }
     stream.ending = ending;
-    if (!stream.sendQueued) {
+    if (!stream.is(Mark.SendQueued)) {
       try {
         this.#sendNow(stream, codec, message);
       } catch (error) {
@@ -405,7 +405,7 @@ export class Session implements ConnectionHandler {
         throw error;
       }
     }
-    this.wheel.remove(stream);
+    this.#forgetDeadline(stream);
     this.#dropInput(stream);
   }
 
@@ -413,7 +413,7 @@ export class Session implements ConnectionHandler {
   sendHeaders(stream: Stream, metadata: Metadata): void {
     this.#checkMetadata(metadata.block.length, "the response's headers");
     stream.headersPending = metadata.block;
-    if (this.#encoding || stream.sendQueued || !this.#writeHeaders(stream)) this.#enqueue(stream);
+    if (this.#encoding || stream.is(Mark.SendQueued) || !this.#writeHeaders(stream)) this.#enqueue(stream);
   }
 
   /**
@@ -425,29 +425,26 @@ export class Session implements ConnectionHandler {
     if (stream.id === 0 || stream.opening !== undefined) {
       // The peer has not heard of it.
       this.#dropOutput(stream);
-      this.wheel.remove(stream);
+      this.#forgetDeadline(stream);
       stream.opening = undefined;
-      stream.sentEnd = stream.receivedEnd = true;
+      stream.mark(Mark.SentEnd | Mark.ReceivedEnd);
       this.#stopWaiting(stream);
       if (stream.id !== 0) this.#returnSlot(stream);
       return;
     }
     this.#dropInput(stream);
-    if (stream.sentReset || stream.resetPending) return;
-    if (stream.sentEnd && (stream.receivedEnd || !stream.opener)) return;
+    if (stream.is(Mark.SentReset | Mark.ResetPending)) return;
+    if (stream.is(Mark.SentEnd) && (stream.is(Mark.ReceivedEnd) || !stream.is(Mark.Opener))) return;
     this.#dropOutput(stream);
-    this.wheel.remove(stream);
-    stream.resetPending = true;
-    stream.resetCode = code;
-    stream.resetText = text;
-    stream.resetNotRun = notRun;
-    this.#enqueueControl(stream);
+    this.#forgetDeadline(stream);
+    this.#enqueueReset(stream, { code, text, notRun });
   }
 
   /** The consumer has taken a message that cost `cost`: give the peer credit for it. */
   consume(stream: Stream, cost: number): void {
     stream.unconsumed -= cost;
-    this.#credit(stream, cost);
+    this.#creditConnection(cost);
+    this.#creditStream(stream);
   }
 
   // ------------------------------------------------------------------------------------------------ Ending
@@ -650,7 +647,7 @@ export class Session implements ConnectionHandler {
     }
 
     if (this.#remote === NO_STREAMS) this.#remote = [];
-    const stream = this.#acceptor.accept(this, method.target, { path: method.path, expireAt, metadata });
+    const stream = this.#acceptor.accept(this, method.target, method.path, metadata);
     while (this.#remote.length <= slot) {
       this.#remote.push(undefined);
       this.#remoteIds.push(0);
@@ -658,7 +655,7 @@ export class Session implements ConnectionHandler {
     this.#remote[slot] = stream;
     this.#remoteIds[slot] = id;
     this.#remoteCount++;
-    stream.id = id;
+    stream.id = id | 0;
     stream.sendWindow = this.#peer!.streamWindowBytes;
     stream.receiveWindow = this.limits.streamWindowBytes - cost;
     if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
@@ -667,13 +664,15 @@ export class Session implements ConnectionHandler {
       this.reset(stream, Status.UNAVAILABLE, "the server is closing", true);
     } else {
       this.#accepted++;
-      stream.ordinal = this.#accepted;
-      if (expireAt !== undefined) this.wheel.add(stream, expireAt);
+      if (expireAt !== undefined) stream.deadline = this.wheel.add(stream, expireAt);
       stream.begin();
       if ((flags & Flag.MESSAGE) !== 0) this.#onFragment(stream, memory, at, end, flags, cost);
-      else this.#credit(stream, cost);
+      else {
+        this.#creditConnection(cost);
+        this.#creditStream(stream);
+      }
     }
-    if ((flags & Flag.LAST) !== 0) this.#onLast(stream);
+    if ((flags & Flag.LAST) !== 0) this.#onLast(stream, id);
   }
 
   #onData(memory: Uint8Array, start: number, end: number, id: number, flags: number): void {
@@ -682,11 +681,12 @@ export class Session implements ConnectionHandler {
     this.#spend(cost);
     stream.receiveWindow -= cost;
     if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
-    if (stream.receivedEnd) throw new ProtocolError(`DATA after the end of stream ${id}`);
+    if (stream.is(Mark.ReceivedEnd)) throw new ProtocolError(`DATA after the end of stream ${id}`);
     const last = (flags & Flag.LAST) !== 0;
-    if (last && stream.opener) throw new ProtocolError("LAST from the side that did not open the stream");
+    if (last && stream.is(Mark.Opener))
+      throw new ProtocolError("LAST from the side that did not open the stream");
     this.#onFragment(stream, memory, start, end, flags, cost);
-    if (last) this.#onLast(stream);
+    if (last) this.#onLast(stream, id);
   }
 
   /** A message, or a part of one, in `memory[start..end)`. */
@@ -700,7 +700,9 @@ export class Session implements ConnectionHandler {
   ): void {
     if (this.#isOver(stream)) return this.#creditConnection(cost);
     const more = (flags & Flag.MORE) !== 0;
-    if (stream.partial === undefined && !more) {
+    let partial = this.#partialOf(stream);
+    if (partial === undefined && !more) {
+      stream.unconsumed += cost;
       return this.#deliver(stream, memory, start, end, cost, false);
     }
     if (this.#large !== undefined) {
@@ -708,41 +710,38 @@ export class Session implements ConnectionHandler {
       start += this.#large.start;
       end += this.#large.start;
     }
-    if (stream.partial === undefined) {
+    if (partial === undefined) {
       if (end - start < 4)
         throw new ProtocolError("the first fragment of a message is too short for its length");
       const total = readU32(memory, start);
       if (total <= end - start - 4)
         throw new ProtocolError("the first fragment is longer than its message says");
-      if (total > stream.maxMessageBytes) {
+      if (total > this.limits.maxMessageBytes) {
         this.#creditConnection(cost);
-        return this.#refuse(
-          stream,
-          Status.RESOURCE_EXHAUSTED,
-          `a message of ${total} bytes is over the limit of ${stream.maxMessageBytes}`,
-        );
+        return this.#refuseLong(stream, total);
       }
-      this.#beginPartial(stream, total);
+      partial = this.#beginPartial(stream, total);
       start += 4;
     }
-    const length = stream.partialLength + (end - start);
-    if (more ? length >= stream.partialTotal : length !== stream.partialTotal) {
+    const length = partial.length + (end - start);
+    if (more ? length >= partial.total : length !== partial.total) {
       throw new ProtocolError(
-        `the fragments of a message of ${stream.partialTotal} bytes are ${more ? "longer" : length} in all`,
+        `the fragments of a message of ${partial.total} bytes are ${more ? "longer" : length} in all`,
       );
     }
-    const bytes = this.#partialRoom(stream, length);
-    bytes.set(memory.subarray(start, end), stream.partialLength);
-    stream.partialLength = length;
-    stream.partialCost += cost;
+    const bytes = partialRoom(partial, length);
+    bytes.set(memory.subarray(start, end), partial.length);
+    partial.length = length;
+    partial.cost += cost;
     if (!more) {
       // The whole message is again unconsumed: what the connection credited of its parts counts against the next.
-      const whole = stream.partialCost;
+      const whole = partial.cost;
       this.#creditOwed -= whole - cost;
+      stream.unconsumed += whole;
       this.#endPartial(stream);
       return this.#deliver(stream, bytes, 0, length, whole, true);
     }
-    if (!stream.partialAdmitted) {
+    if (!partial.admitted) {
       this.#partialHeld += cost;
       if (this.#partialHeld > this.limits.connectionWindowBytes) {
         throw new ProtocolError(
@@ -752,49 +751,40 @@ export class Session implements ConnectionHandler {
       }
     }
     this.#creditConnection(cost);
-    this.#creditPartial(stream);
+    this.#creditPartial(stream, partial);
   }
 
-  #beginPartial(stream: Stream, total: number): void {
-    stream.partialTotal = total;
-    stream.partialLength = 0;
-    stream.partialCost = 0;
-    this.#partials.push(stream);
-    stream.partialAdmitted =
-      this.#partials.length === 1 || this.#partialAdmitted + total <= this.limits.reassemblyBytes;
-    if (stream.partialAdmitted) this.#partialAdmitted += total;
+  #beginPartial(stream: Stream, total: number): PartialMessage {
+    const admitted =
+      this.#partials.size === 0 || this.#partialAdmitted + total <= this.limits.reassemblyBytes;
+    if (admitted) this.#partialAdmitted += total;
+    const partial = new PartialMessage(total, admitted);
+    this.#partials.set(stream, partial);
+    return partial;
   }
 
-  /** The stream's reassembly buffer, with room for `length` bytes. */
-  #partialRoom(stream: Stream, length: number): Uint8Array {
-    const bytes = stream.partial;
-    if (bytes !== undefined && bytes.length >= length) return bytes;
-    // A message that has not been admitted gets memory in proportion to what came of it.
-    const size = stream.partialAdmitted
-      ? stream.partialTotal
-      : Math.min(stream.partialTotal, Math.max(length, 2 * (bytes?.length ?? 0)));
-    const grown = platform.allocate(size);
-    if (bytes !== undefined) grown.set(bytes.subarray(0, stream.partialLength));
-    return (stream.partial = grown);
+  /** What has come of a message that is not whole yet. */
+  #partialOf(stream: Stream): PartialMessage | undefined {
+    return this.#partials.size === 0 ? undefined : this.#partials.get(stream);
   }
 
   /** The message is complete or dropped: its budget is free for those that wait. */
   #endPartial(stream: Stream): void {
-    if (stream.partialTotal === 0) return;
-    this.#partials.splice(this.#partials.indexOf(stream), 1);
-    if (stream.partialAdmitted) this.#partialAdmitted -= stream.partialTotal;
-    else this.#partialHeld -= stream.partialCost;
-    stream.partial = undefined;
-    stream.partialTotal = stream.partialLength = stream.partialCost = 0;
-    stream.partialAdmitted = false;
-    for (const next of [...this.#partials]) {
-      if (next.partialAdmitted) continue;
-      const isOldest = next === this.#partials[0];
-      if (!isOldest && this.#partialAdmitted + next.partialTotal > this.limits.reassemblyBytes) break;
-      next.partialAdmitted = true;
-      this.#partialAdmitted += next.partialTotal;
-      this.#partialHeld -= next.partialCost;
-      this.#creditPartial(next);
+    const partial = this.#partialOf(stream);
+    if (partial === undefined) return;
+    this.#partials.delete(stream);
+    if (partial.admitted) this.#partialAdmitted -= partial.total;
+    else this.#partialHeld -= partial.cost;
+    let isOldest = true;
+    for (const [next, waiting] of this.#partials) {
+      const fits = isOldest || this.#partialAdmitted + waiting.total <= this.limits.reassemblyBytes;
+      isOldest = false;
+      if (waiting.admitted) continue;
+      if (!fits) break;
+      waiting.admitted = true;
+      this.#partialAdmitted += waiting.total;
+      this.#partialHeld -= waiting.cost;
+      this.#creditPartial(next, waiting);
     }
   }
 
@@ -804,21 +794,22 @@ export class Session implements ConnectionHandler {
    * likes, and hold up the large messages of other streams. All at once, since its memory is accounted for: by the window it
    * would wait for a round trip for each part.
    */
-  #partialDue(stream: Stream): number {
-    if (!stream.partialAdmitted) return 0;
-    const rest = stream.partialTotal - stream.partialLength;
+  #partialDue(stream: Stream, { admitted, total, length }: PartialMessage): number {
+    if (!admitted) return 0;
+    const rest = total - length;
     // The rest may come in fragments, each with a header; what is left of this must not be enough to begin the next message.
     const needed = rest + Math.min(rest >>> 7, LEAST_FRAGMENT_BYTES / 2) + 2 * FRAME_HEADER_BYTES;
     return needed - stream.receiveWindow;
   }
 
-  #creditPartial(stream: Stream): void {
-    const due = this.#partialDue(stream);
+  #creditPartial(stream: Stream, partial: PartialMessage): void {
+    const due = this.#partialDue(stream, partial);
     const { streamWindowBytes } = this.limits;
     const isLastCredit = stream.receiveWindow + due < streamWindowBytes;
     if (due >= streamWindowBytes >>> 2 || (due > 0 && isLastCredit)) this.#enqueueControl(stream);
   }
 
+  /** Give the stream the message `memory[start..end)`, which is `owned` if nobody else will write there. Its `cost` is unconsumed. */
   #deliver(
     stream: Stream,
     memory: Uint8Array,
@@ -827,13 +818,10 @@ export class Session implements ConnectionHandler {
     cost: number,
     owned: boolean,
   ): void {
-    if (end - start > stream.maxMessageBytes) {
+    if (end - start > this.limits.maxMessageBytes) {
+      stream.unconsumed -= cost;
       this.#creditConnection(cost);
-      return this.#refuse(
-        stream,
-        Status.RESOURCE_EXHAUSTED,
-        `a message of ${end - start} bytes is over the limit of ${stream.maxMessageBytes}`,
-      );
+      return this.#refuseLong(stream, end - start);
     }
     let message: unknown;
     let loan: LargeFrame | undefined = undefined;
@@ -844,6 +832,7 @@ export class Session implements ConnectionHandler {
         if (frame.lent) loan = frame;
       } else message = stream.inputCodec.decode(reader.begin(memory, start, end, owned ? OWNED : undefined));
     } catch (error) {
+      stream.unconsumed -= cost;
       this.#creditConnection(cost);
       return this.#refuse(
         stream,
@@ -852,13 +841,12 @@ export class Session implements ConnectionHandler {
         error,
       );
     }
-    stream.unconsumed += cost;
     stream.onMessage(message, cost, loan);
   }
 
   /** Decode the message `frame.memory[start..end)`: a copy of it, unless its user wants what is large in it lent. */
   #decodeLarge(stream: Stream, frame: LargeFrame, start: number, end: number): unknown {
-    if (stream.lends) {
+    if (stream.is(Mark.Lends)) {
       const message = stream.inputCodec.decode(reader.begin(frame.memory, start, end, { lender: frame }));
       // From here on it is its user's.
       if (frame.lent) this.#large = undefined;
@@ -871,26 +859,34 @@ export class Session implements ConnectionHandler {
     return stream.inputCodec.decode(reader.begin(bytes, 0, bytes.length, OWNED));
   }
 
+  #refuseLong(stream: Stream, bytes: number): void {
+    const text = `a message of ${bytes} bytes is over the limit of ${this.limits.maxMessageBytes}`;
+    this.#refuse(stream, Status.RESOURCE_EXHAUSTED, text);
+  }
+
   /** What the peer sent on this stream cannot be taken: the call ends, here and there. */
   #refuse(stream: Stream, code: Status, text: string, cause?: unknown): void {
-    if (stream.opener) this.reset(stream, code, text);
+    if (stream.is(Mark.Opener)) this.reset(stream, code, text);
     stream.onFailure(code, text, true, cause);
   }
 
-  #onLast(stream: Stream): void {
-    if (stream.receivedEnd) throw new ProtocolError(`stream ${stream.id} was ended twice`);
-    if (stream.partialTotal !== 0) throw new ProtocolError(`stream ${stream.id} ended inside a message`);
-    stream.receivedEnd = true;
+  #onLast(stream: Stream, id: number): void {
+    this.#checkNotEnded(stream, id);
+    stream.mark(Mark.ReceivedEnd);
     if (!this.#isOver(stream)) stream.onHalfClose();
     this.#releaseIfEnded(stream);
   }
 
   #onHeaders(memory: Uint8Array, start: number, end: number, id: number, flags: number): void {
     const stream = this.#find(id, "HEADERS");
-    if (!stream.opener || stream.receivedHeaders || stream.receivedEnd || (flags & Flag.METADATA) === 0) {
+    if (
+      !stream.is(Mark.Opener) ||
+      stream.is(Mark.ReceivedHeaders | Mark.ReceivedEnd) ||
+      (flags & Flag.METADATA) === 0
+    ) {
       throw new ProtocolError(`HEADERS out of place on stream ${id}`);
     }
-    stream.receivedHeaders = true;
+    stream.mark(Mark.ReceivedHeaders);
     const blockEnd = this.#blockEnd(memory, start, end);
     if (blockEnd !== end) throw new ProtocolError("HEADERS is longer than its metadata");
     const metadata = Metadata.fromBlock(readMetadata(memory, start + 2, blockEnd));
@@ -903,14 +899,13 @@ export class Session implements ConnectionHandler {
     this.#spend(cost);
     stream.receiveWindow -= cost;
     if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
-    if (!stream.opener) {
+    if (!stream.is(Mark.Opener)) {
       if (start !== end)
         throw new ProtocolError("an END from the side that opened the stream has no payload");
       this.#creditConnection(cost);
-      return this.#onLast(stream);
+      return this.#onLast(stream, id);
     }
-    if (stream.receivedEnd) throw new ProtocolError(`stream ${id} was ended twice`);
-    if (stream.partialTotal !== 0) throw new ProtocolError(`stream ${id} ended inside a message`);
+    this.#checkNotEnded(stream, id);
     if (aux > Status.UNAUTHENTICATED) throw new ProtocolError(`END with unknown status ${aux}`);
 
     let at = start;
@@ -920,7 +915,7 @@ export class Session implements ConnectionHandler {
       text = decodeText(memory, at + 2, partEnd);
       at = partEnd;
     }
-    let details: Ending["details"] = NO_DETAILS;
+    let { details } = OK;
     if ((flags & Flag.DETAILS) !== 0) {
       const partEnd = this.#partEnd(memory, at, end);
       details = decodeDetails(memory, at + 2, partEnd);
@@ -934,21 +929,20 @@ export class Session implements ConnectionHandler {
     }
     if ((flags & Flag.MESSAGE) === 0 && at !== end) throw new ProtocolError("END is longer than its parts");
 
-    stream.receivedEnd = true;
-    this.wheel.remove(stream);
+    stream.mark(Mark.ReceivedEnd);
+    this.#forgetDeadline(stream);
     if (this.#isOver(stream)) this.#creditConnection(cost);
     else {
-      if ((flags & Flag.MESSAGE) !== 0) this.#deliver(stream, memory, at, end, cost, false);
-      else this.#creditConnection(cost);
+      if ((flags & Flag.MESSAGE) !== 0) {
+        stream.unconsumed += cost;
+        this.#deliver(stream, memory, at, end, cost, false);
+      } else this.#creditConnection(cost);
       // Delivering may have ended the call (a message that could not be decoded).
       if (!this.#isOver(stream)) {
         this.#dropOutput(stream);
-        if (!stream.sentEnd) {
-          stream.resetPending = true;
-          stream.resetCode = Status.CANCELLED;
-          this.#enqueueControl(stream);
-        }
-        stream.onStatus({ code: aux as Status, text, details, trailers });
+        if (!stream.is(Mark.SentEnd)) this.#enqueueReset(stream, RESET_ANSWER);
+        const plain = aux === Status.OK && (flags & ~Flag.MESSAGE) === 0;
+        stream.onStatus(plain ? OK : { code: aux as Status, text, details, trailers });
       }
     }
     this.#releaseIfEnded(stream);
@@ -958,7 +952,8 @@ export class Session implements ConnectionHandler {
     const stream = this.#findLate(id, "RESET");
     if (stream === undefined) return;
     if (aux > Status.UNAUTHENTICATED) throw new ProtocolError(`RESET with unknown status ${aux}`);
-    if (stream.receivedEnd && stream.opener) throw new ProtocolError(`RESET after the end of stream ${id}`);
+    if (stream.is(Mark.ReceivedEnd) && stream.is(Mark.Opener))
+      throw new ProtocolError(`RESET after the end of stream ${id}`);
     let at = start;
     let text = "";
     if ((flags & Flag.TEXT) !== 0) {
@@ -967,15 +962,11 @@ export class Session implements ConnectionHandler {
     }
     if (at !== end) throw new ProtocolError("RESET is longer than its text");
     const over = this.#isOver(stream);
-    stream.receivedEnd = true;
-    this.wheel.remove(stream);
+    stream.mark(Mark.ReceivedEnd);
+    this.#forgetDeadline(stream);
     this.#dropOutput(stream); // an END that waits for credit would wait for ever
     this.#dropInput(stream);
-    if (!stream.sentEnd && !stream.resetPending) {
-      stream.resetPending = true;
-      stream.resetCode = Status.CANCELLED;
-      this.#enqueueControl(stream);
-    }
+    if (!stream.is(Mark.SentEnd | Mark.ResetPending)) this.#enqueueReset(stream, RESET_ANSWER);
     if (!over) stream.onFailure((aux || Status.CANCELLED) as Status, text, (flags & Flag.NOT_RUN) === 0);
     this.#releaseIfEnded(stream);
   }
@@ -992,8 +983,8 @@ export class Session implements ConnectionHandler {
     if (stream === undefined) return;
     stream.sendWindow += bytes;
     if (stream.sendWindow > MAX_WINDOW_BYTES) throw new ProtocolError(`credit of stream ${id} overflows`);
-    if (stream.starved && stream.sendWindow >= stream.starvedFor) {
-      stream.starved = false;
+    if (stream.is(Mark.Starved) && stream.sendWindow >= stream.starvedFor) {
+      stream.unmark(Mark.Starved);
       this.#enqueue(stream);
       this.#pump();
     }
@@ -1047,15 +1038,15 @@ export class Session implements ConnectionHandler {
     const local = (id & 1) === (this.connecting ? 1 : 0);
     const stream = (local ? this.#local : this.#remote)[slotOf(id)];
     // An OPEN that is not committed yet has an id, but the peer cannot know it.
-    return stream !== undefined && stream.id === id && !(local && stream.opening !== undefined)
+    return stream !== undefined && stream.id === (id | 0) && !(local && stream.opening !== undefined)
       ? stream
       : undefined;
   }
 
   /** This end has ended the stream early, or is about to: what still arrives is dropped. */
   #isOver(stream: Stream): boolean {
-    if (stream.resetPending || stream.sentReset) return true;
-    return !stream.opener && (stream.sentEnd || stream.ending !== undefined);
+    if (stream.is(Mark.ResetPending | Mark.SentReset)) return true;
+    return !stream.is(Mark.Opener) && (stream.is(Mark.SentEnd) || stream.ending !== undefined);
   }
 
   get #hasSlot(): boolean {
@@ -1064,7 +1055,7 @@ export class Session implements ConnectionHandler {
 
   /** Nothing more may be sent on the stream. */
   #isGone(stream: Stream): boolean {
-    return stream.sentEnd || stream.resetPending || this.#state === State.Closed;
+    return stream.is(Mark.SentEnd | Mark.ResetPending) || this.#state === State.Closed;
   }
 
   #takeSlot(stream: Stream): void {
@@ -1073,10 +1064,11 @@ export class Session implements ConnectionHandler {
       if (this.#local === NO_STREAMS) this.#local = [];
       slot = this.#localIds.length;
       this.#localIds.push(0);
+      this.#localOrdinals.push(0);
       this.#local.push(undefined);
     }
     const generation = nextGeneration(generationOf(this.#localIds[slot]!));
-    stream.id = streamId(this.connecting ? 1 : 0, slot, generation);
+    stream.id = streamId(this.connecting ? 1 : 0, slot, generation) | 0;
     stream.sendWindow = this.#peer!.streamWindowBytes;
     stream.receiveWindow = this.limits.streamWindowBytes;
     this.#local[slot] = stream;
@@ -1094,11 +1086,16 @@ export class Session implements ConnectionHandler {
     this.#finishIfIdle();
   }
 
+  #forgetDeadline(stream: Stream): void {
+    if (stream.deadline !== undefined) this.wheel.remove(stream.deadline);
+  }
+
   #releaseIfEnded(stream: Stream): void {
-    if (!stream.receivedEnd || !stream.sentEnd || stream.resetPending || stream.id === 0) return;
+    if (!stream.is(Mark.ReceivedEnd) || !stream.is(Mark.SentEnd)) return;
+    if (stream.is(Mark.ResetPending) || stream.id === 0) return;
     const slot = slotOf(stream.id);
-    this.wheel.remove(stream);
-    if (stream.opener) {
+    this.#forgetDeadline(stream);
+    if (stream.is(Mark.Opener)) {
       if (this.#local[slot] !== stream) return;
       this.#local[slot] = undefined;
       this.#freeSlots.push(slot);
@@ -1116,7 +1113,7 @@ export class Session implements ConnectionHandler {
   #openWaiting(): void {
     while (this.#waitingHead < this.#waiting.length && this.#hasSlot) {
       const stream = this.#waiting[this.#waitingHead++];
-      if (!stream.waiting) continue;
+      if (!stream.is(Mark.WaitsForSlot)) continue;
       this.#stopWaiting(stream);
       this.#takeSlot(stream);
       this.#enqueue(stream);
@@ -1125,12 +1122,12 @@ export class Session implements ConnectionHandler {
   }
 
   #stopWaiting(stream: Stream): void {
-    if (!stream.waiting) return;
-    stream.waiting = false;
+    if (!stream.is(Mark.WaitsForSlot)) return;
+    stream.unmark(Mark.WaitsForSlot);
     this.#waitingCount--;
     // Once those that have left are the larger part they are forgotten: the queue may never be empty.
     if (this.#waiting.length >= 2 * this.#waitingCount + 32) {
-      this.#waiting = this.#waiting.filter((one) => one.waiting);
+      this.#waiting = this.#waiting.filter((one) => one.is(Mark.WaitsForSlot));
       this.#waitingHead = 0;
     }
   }
@@ -1146,13 +1143,11 @@ export class Session implements ConnectionHandler {
   }
 
   #dropOutput(stream: Stream): void {
-    this.#endFragments(stream);
+    this.#endOutgoing(stream);
     if (this.#starved.size > 0) this.#starved.delete(stream);
-    if (this.#outWaiting.size > 0) this.#outWaiting.delete(stream);
-    stream.out = undefined;
     stream.ending = undefined;
     stream.headersPending = undefined;
-    stream.lastPending = false;
+    stream.unmark(Mark.LastPending);
   }
 
   #dropInput(stream: Stream): void {
@@ -1168,33 +1163,36 @@ export class Session implements ConnectionHandler {
     if (this.#receiveWindow < 0) throw new ProtocolError("the connection was sent more than its window");
   }
 
-  #credit(stream: Stream, cost: number): void {
-    this.#creditConnection(cost);
-    this.#creditStream(stream, cost);
-  }
-
   #creditConnection(cost: number): void {
     this.#creditOwed += cost;
     if (this.#creditOwed >= this.limits.connectionWindowBytes >>> 2) this.#pump();
   }
 
-  #creditStream(stream: Stream, cost: number): void {
-    stream.creditOwed += cost;
+  #creditStream(stream: Stream): void {
     if (
-      stream.creditOwed >= this.limits.streamWindowBytes >>> 2 &&
-      !stream.receivedEnd &&
+      this.#owed(stream) >= this.limits.streamWindowBytes >>> 2 &&
+      !stream.is(Mark.ReceivedEnd) &&
       !this.#isOver(stream)
     ) {
       this.#enqueueControl(stream);
     }
   }
 
+  /**
+   * Credit earned by consumption and not yet given: what the window lacks beside that of which messages are not consumed, or not
+   * whole. Below zero while whole messages that were credited in part wait.
+   */
+  #owed(stream: Stream): number {
+    const held = stream.unconsumed + (this.#partialOf(stream)?.cost ?? 0);
+    return this.limits.streamWindowBytes - stream.receiveWindow - held;
+  }
+
   // ------------------------------------------------------------------------------------------------ Output
 
   #enqueue(stream: Stream): void {
-    if (stream.sendQueued) return;
+    if (stream.is(Mark.SendQueued)) return;
     if (this.#encoding) this.#pumpDue = true;
-    stream.sendQueued = true;
+    stream.mark(Mark.SendQueued);
     stream.sendNext = undefined;
     if (this.#sendTail === undefined) this.#sendHead = stream;
     else this.#sendTail.sendNext = stream;
@@ -1206,17 +1204,18 @@ export class Session implements ConnectionHandler {
     this.#sendHead = stream.sendNext;
     if (this.#sendHead === undefined) this.#sendTail = undefined;
     stream.sendNext = undefined;
-    stream.sendQueued = false;
+    stream.unmark(Mark.SendQueued);
   }
 
+  /** Have the stream's CREDIT sent. */
   #enqueueControl(stream: Stream): void {
-    if (!stream.controlQueued) {
-      stream.controlQueued = true;
-      stream.controlNext = undefined;
-      if (this.#controlTail === undefined) this.#controlHead = stream;
-      else this.#controlTail.controlNext = stream;
-      this.#controlTail = stream;
-    }
+    if (!this.#control.has(stream)) this.#control.set(stream, undefined);
+    this.#pump();
+  }
+
+  #enqueueReset(stream: Stream, reset: Reset): void {
+    stream.mark(Mark.ResetPending);
+    this.#control.set(stream, reset);
     this.#pump();
   }
 
@@ -1235,7 +1234,7 @@ export class Session implements ConnectionHandler {
         const sent = this.#sendFrame(stream, undefined, undefined);
         if (sent === Sent.NoRoom) {
           // It keeps its turn.
-          stream.sendQueued = true;
+          stream.mark(Mark.SendQueued);
           stream.sendNext = this.#sendHead;
           this.#sendHead = stream;
           this.#sendTail ??= stream;
@@ -1265,8 +1264,8 @@ export class Session implements ConnectionHandler {
 
   /** Nothing of the stream is left to send: it may be over, or take another message. */
   #afterSent(stream: Stream): void {
-    if (stream.sentEnd) this.#releaseIfEnded(stream);
-    else if (!stream.resetPending) stream.onSendable();
+    if (stream.is(Mark.SentEnd)) this.#releaseIfEnded(stream);
+    else if (!stream.is(Mark.ResetPending)) stream.onSendable();
   }
 
   /** Send at once as much as goes; the rest is queued. Returns whether nothing is left. */
@@ -1281,7 +1280,7 @@ export class Session implements ConnectionHandler {
       while (sent === Sent.More) sent = this.#sendFrame(stream, undefined, undefined);
     }
     if (sent === Sent.All) {
-      if (stream.sentEnd) this.#releaseIfEnded(stream);
+      if (stream.is(Mark.SentEnd)) this.#releaseIfEnded(stream);
       return true;
     }
     if (sent !== Sent.Waiting) this.#enqueue(stream);
@@ -1304,10 +1303,7 @@ export class Session implements ConnectionHandler {
     const length = writer.position - writer.start;
     this.#checkMessage(length);
     if (this.#isGone(stream)) return; // user code that encoding ran has ended it
-    stream.out = writer.detach();
-    stream.outPosition = 0;
-    stream.outEnd = stream.outTotal = length;
-    stream.outStarted = false;
+    stream.outgoing = new OutgoingMessage(writer.detach(), length);
   }
 
   /**
@@ -1321,8 +1317,8 @@ export class Session implements ConnectionHandler {
         return Sent.NoRoom;
       }
     }
-    const opening = stream.opening;
-    const connection = this.connection;
+    const { opening, ending, outgoing } = stream;
+    const { connection } = this;
     const window = Math.min(stream.sendWindow, this.#sendWindow);
 
     // What kind of frame, and how long it is before its message.
@@ -1338,8 +1334,7 @@ export class Session implements ConnectionHandler {
       if (named) head += 2 + opening.path.length;
       if (opening.expireAt !== undefined) head += 4;
       if (opening.metadata !== undefined) head += 2 + opening.metadata.length;
-    } else if (stream.ending !== undefined) {
-      const ending = stream.ending;
+    } else if (ending !== undefined) {
       if (ending.text !== "") {
         text = encodeText(ending.text, this.#maxTextBytes);
         head += 2 + text.length;
@@ -1349,31 +1344,31 @@ export class Session implements ConnectionHandler {
         head += 2 + details.length;
       }
       if (ending.trailers !== undefined) head += 2 + ending.trailers.block.length;
-    } else if (codec === undefined && stream.out === undefined && !stream.lastPending) {
+    } else if (codec === undefined && outgoing === undefined && !stream.is(Mark.LastPending)) {
       return Sent.All;
     }
 
     // An END takes the message with it only if all of it fits; else DATA goes first.
     let isEnd =
-      opening === undefined &&
-      (stream.ending !== undefined || (codec === undefined && stream.out === undefined));
+      opening === undefined && (ending !== undefined || (codec === undefined && outgoing === undefined));
     let size = head;
     let fragmented = false;
-    if (stream.out !== undefined) {
-      const rest = stream.outEnd - stream.outPosition;
+    if (outgoing !== undefined) {
+      const started = outgoing.position > 0;
+      const rest = outgoing.length - outgoing.position;
       const most = this.#maxWholeBytes;
-      if (isEnd && (stream.outStarted || head + rest > most)) {
+      if (isEnd && (started || head + rest > most)) {
         isEnd = false;
         head = FRAME_HEADER_BYTES;
       }
       size = head + rest;
       const limit = Math.min(this.#frameLimit(size), window);
-      if (stream.outStarted || (size > most && size > limit)) {
+      if (started || (size > most && size > limit)) {
         fragmented = true;
-        if (!stream.outStarted) head += 4;
+        if (!started) head += 4;
         const least = Math.min(head + rest, head + LEAST_FRAGMENT_BYTES, most);
         if (window < least) return this.#starve(stream, least);
-        if (!stream.outStarted && !this.#mayStartFragments(stream)) return Sent.Waiting;
+        if (!started && !this.#mayStartFragments(stream, outgoing)) return Sent.Waiting;
         size = Math.min(head + rest, limit);
       } else if (window < size) return this.#starve(stream, size);
     } else if (codec !== undefined) {
@@ -1406,7 +1401,7 @@ export class Session implements ConnectionHandler {
         flags |= Flag.METADATA;
         at = writeMetadata(memory, at, opening.metadata);
       }
-    } else if (isEnd && stream.ending !== undefined) {
+    } else if (isEnd && ending !== undefined) {
       if (text !== undefined) {
         flags |= Flag.TEXT;
         at = writeU16(memory, at, text.length);
@@ -1419,9 +1414,9 @@ export class Session implements ConnectionHandler {
         memory.set(details, at);
         at += details.length;
       }
-      if (stream.ending.trailers !== undefined) {
+      if (ending.trailers !== undefined) {
         flags |= Flag.METADATA;
-        at = writeMetadata(memory, at, stream.ending.trailers.block);
+        at = writeMetadata(memory, at, ending.trailers.block);
       }
     }
 
@@ -1462,56 +1457,49 @@ export class Session implements ConnectionHandler {
         return overflowed ? Sent.More : Sent.All;
       }
       flags |= Flag.MESSAGE;
-    } else if (stream.out !== undefined) {
-      if (fragmented && !stream.outStarted) {
-        at = writeU32(memory, at, stream.outTotal);
-        stream.outStarted = true;
-      }
-      const part = Math.min(stream.outEnd - stream.outPosition, rangeStart + size - at);
-      memory.set(stream.out.subarray(stream.outPosition, stream.outPosition + part), at);
-      stream.outPosition += part;
+    } else if (outgoing !== undefined) {
+      const { bytes, length, position } = outgoing;
+      if (fragmented && position === 0) at = writeU32(memory, at, length);
+      const part = Math.min(length - position, rangeStart + size - at);
+      memory.set(bytes.subarray(position, position + part), at);
+      outgoing.position += part;
       at += part;
       flags |= Flag.MESSAGE;
-      finished = stream.outPosition === stream.outEnd;
+      finished = outgoing.position === length;
       if (!finished) flags |= Flag.MORE;
       else {
-        recycle(stream.out);
-        stream.out = undefined;
-        this.#endFragments(stream);
+        recycle(bytes);
+        this.#endOutgoing(stream);
       }
     }
 
     const cost = at - rangeStart;
     const payload = cost - FRAME_HEADER_BYTES;
+    const last = finished && stream.is(Mark.LastPending);
     if (opening !== undefined) {
-      if (finished && stream.lastPending) {
-        flags |= Flag.LAST;
-        stream.sentEnd = true;
-        stream.lastPending = false;
-      }
+      if (last) flags |= Flag.LAST;
       writeHeader(memory, rangeStart, payload, stream.id, FrameType.OPEN, flags, methodNumber);
       if (named) this.#localMethods.set(opening.path, methodNumber);
-      this.#localIds[slotOf(stream.id)] = stream.id;
-      stream.ordinal = ++this.#opened;
+      const slot = slotOf(stream.id);
+      this.#localIds[slot] = stream.id;
+      this.#localOrdinals[slot] = ++this.#opened;
       stream.opening = undefined;
     } else if (isEnd) {
-      const code = stream.ending?.code ?? Status.OK;
+      const code = ending?.code ?? Status.OK;
       writeHeader(memory, rangeStart, payload, stream.id, FrameType.END, flags, code);
       stream.ending = undefined;
-      stream.lastPending = false;
-      stream.sentEnd = true;
     } else {
-      if (finished && stream.lastPending) {
-        flags |= Flag.LAST;
-        stream.sentEnd = true;
-        stream.lastPending = false;
-      }
+      if (last) flags |= Flag.LAST;
       writeHeader(memory, rangeStart, payload, stream.id, FrameType.DATA, flags & ~Flag.MESSAGE, 0);
+    }
+    if (last || isEnd) {
+      stream.unmark(Mark.LastPending);
+      stream.mark(Mark.SentEnd);
     }
     connection.commit(cost);
     stream.sendWindow -= cost;
     this.#sendWindow -= cost;
-    return finished && stream.ending === undefined && !stream.lastPending ? Sent.All : Sent.More;
+    return finished && stream.ending === undefined && !stream.is(Mark.LastPending) ? Sent.All : Sent.More;
   }
 
   /** The largest frame that can be had for `size` bytes now. */
@@ -1548,7 +1536,7 @@ export class Session implements ConnectionHandler {
   /** Remember that the stream waits for credit: its own, or else the connection's. */
   #starve(stream: Stream, bytes: number): Sent {
     stream.starvedFor = bytes;
-    if (stream.sendWindow < bytes) stream.starved = true;
+    if (stream.sendWindow < bytes) stream.mark(Mark.Starved);
     else this.#starved.add(stream);
     return Sent.Waiting;
   }
@@ -1557,35 +1545,38 @@ export class Session implements ConnectionHandler {
    * Take of the peer's reassembly budget for the stream's message. False if there is no room: it then waits for its turn,
    * first come first served.
    */
-  #mayStartFragments(stream: Stream): boolean {
-    if (stream.outBudgeted) return true;
-    if (this.#outWaiting.size > 0 || !this.#fitsBudget(stream)) {
+  #mayStartFragments(stream: Stream, message: OutgoingMessage): boolean {
+    if (message.budgeted) return true;
+    if (this.#outWaiting.size > 0 || !this.#fitsBudget(message)) {
       this.#outWaiting.add(stream);
       return false;
     }
-    this.#budget(stream);
+    this.#takeBudget(message);
     return true;
   }
 
-  #fitsBudget(stream: Stream): boolean {
-    return this.#outPartial === 0 || this.#outPartial + stream.outTotal <= this.#peer!.reassemblyBytes;
+  #fitsBudget(message: OutgoingMessage): boolean {
+    return this.#outPartial === 0 || this.#outPartial + message.length <= this.#peer!.reassemblyBytes;
   }
 
-  #budget(stream: Stream): void {
-    stream.outBudgeted = true;
-    this.#outPartial += stream.outTotal;
+  #takeBudget(message: OutgoingMessage): void {
+    message.budgeted = true;
+    this.#outPartial += message.length;
   }
 
   /** The stream's message has been sent or dropped: what it took of the budget goes to those that wait. */
-  #endFragments(stream: Stream): void {
-    stream.outStarted = false;
-    if (!stream.outBudgeted) return;
-    stream.outBudgeted = false;
-    this.#outPartial -= stream.outTotal;
+  #endOutgoing(stream: Stream): void {
+    const message = stream.outgoing;
+    if (message === undefined) return;
+    stream.outgoing = undefined;
+    if (this.#outWaiting.size > 0) this.#outWaiting.delete(stream);
+    if (!message.budgeted) return;
+    this.#outPartial -= message.length;
     for (const next of this.#outWaiting) {
-      if (!this.#fitsBudget(next)) break;
+      const outgoing = next.outgoing!;
+      if (!this.#fitsBudget(outgoing)) break;
       this.#outWaiting.delete(next);
-      this.#budget(next);
+      this.#takeBudget(outgoing);
       this.#enqueue(next);
     }
   }
@@ -1629,41 +1620,40 @@ export class Session implements ConnectionHandler {
       this.#receiveWindow += this.#creditOwed;
       this.#creditOwed = 0;
     }
-    while (this.#controlHead !== undefined) {
-      const stream = this.#controlHead;
-      if (!this.#sendStreamControl(stream)) return false;
-      this.#controlHead = stream.controlNext;
-      if (this.#controlHead === undefined) this.#controlTail = undefined;
-      stream.controlNext = undefined;
-      stream.controlQueued = false;
+    for (const [stream, reset] of this.#control) {
+      const sent = reset === undefined ? this.#sendCredit(stream) : this.#sendReset(stream, reset);
+      if (!sent) return false;
+      this.#control.delete(stream);
       this.#releaseIfEnded(stream);
     }
     return true;
   }
 
-  #sendStreamControl(stream: Stream): boolean {
-    if (stream.resetPending) {
-      const text = encodeText(stream.resetText, this.#maxTextBytes);
-      const bytes = FRAME_HEADER_BYTES + (text.length === 0 ? 0 : 2 + text.length);
-      if (!this.connection.reserve(bytes)) return false;
-      const { memory, rangeStart } = this.connection;
-      let flags = stream.resetNotRun ? Flag.NOT_RUN : 0;
-      if (text.length > 0) {
-        flags |= Flag.TEXT;
-        memory.set(text, writeU16(memory, rangeStart + FRAME_HEADER_BYTES, text.length));
-      }
-      const payload = bytes - FRAME_HEADER_BYTES;
-      writeHeader(memory, rangeStart, payload, stream.id, FrameType.RESET, flags, stream.resetCode);
-      this.connection.commit(bytes);
-      stream.resetPending = false;
-      stream.sentReset = stream.sentEnd = true;
-    } else if (!stream.receivedEnd && !this.#isOver(stream)) {
-      const due = Math.max(stream.creditOwed, this.#partialDue(stream));
-      if (due <= 0) return true;
-      if (!this.#writeCredit(stream.id, due)) return false;
-      stream.receiveWindow += due;
-      stream.creditOwed -= due;
+  #sendReset(stream: Stream, reset: Reset): boolean {
+    const text = encodeText(reset.text, this.#maxTextBytes);
+    const bytes = FRAME_HEADER_BYTES + (text.length === 0 ? 0 : 2 + text.length);
+    if (!this.connection.reserve(bytes)) return false;
+    const { memory, rangeStart } = this.connection;
+    let flags = reset.notRun ? Flag.NOT_RUN : 0;
+    if (text.length > 0) {
+      flags |= Flag.TEXT;
+      memory.set(text, writeU16(memory, rangeStart + FRAME_HEADER_BYTES, text.length));
     }
+    const payload = bytes - FRAME_HEADER_BYTES;
+    writeHeader(memory, rangeStart, payload, stream.id, FrameType.RESET, flags, reset.code);
+    this.connection.commit(bytes);
+    stream.unmark(Mark.ResetPending);
+    stream.mark(Mark.SentReset | Mark.SentEnd);
+    return true;
+  }
+
+  #sendCredit(stream: Stream): boolean {
+    if (stream.is(Mark.ReceivedEnd) || this.#isOver(stream)) return true;
+    const partial = this.#partialOf(stream);
+    const due = Math.max(this.#owed(stream), partial === undefined ? 0 : this.#partialDue(stream, partial));
+    if (due <= 0) return true;
+    if (!this.#writeCredit(stream.id, due)) return false;
+    stream.receiveWindow += due;
     return true;
   }
 
@@ -1721,22 +1711,29 @@ export class Session implements ConnectionHandler {
       this.#error === undefined
         ? "the peer closed the connection"
         : `the connection was lost: ${this.#error.message}`;
-    const streams = [...this.#local, ...this.#waiting.filter((stream) => stream.waiting), ...this.#remote];
+    const streams = [
+      ...this.#local,
+      ...this.#waiting.filter((stream) => stream.is(Mark.WaitsForSlot)),
+      ...this.#remote,
+    ];
     this.#local = this.#remote = NO_STREAMS as (Stream | undefined)[];
     this.#waiting = [];
     this.#waitingHead = this.#waitingCount = this.#localCount = this.#remoteCount = 0;
-    this.#partials = [];
+    this.#partials.clear();
+    this.#control.clear();
     this.#starved.clear();
     this.#outWaiting.clear();
-    this.#sendHead = this.#sendTail = this.#controlHead = this.#controlTail = undefined;
+    this.#sendHead = this.#sendTail = undefined;
     for (const stream of streams) {
       if (stream === undefined) continue;
-      this.wheel.remove(stream);
-      const over = stream.resetPending || stream.sentReset || (stream.opener && stream.receivedEnd);
-      stream.partial = stream.out = undefined;
-      stream.sentEnd = stream.sentReset = stream.receivedEnd = true;
+      this.#forgetDeadline(stream);
+      const opener = stream.is(Mark.Opener);
+      const over = stream.is(Mark.ResetPending | Mark.SentReset) || (opener && stream.is(Mark.ReceivedEnd));
+      const mayHaveRun =
+        opener && stream.wasOpened && this.#localOrdinals[slotOf(stream.id)]! <= this.#peerAccepted;
+      stream.outgoing = undefined;
+      stream.mark(Mark.SentEnd | Mark.SentReset | Mark.ReceivedEnd);
       if (over) continue;
-      const mayHaveRun = stream.opening === undefined && stream.ordinal <= this.#peerAccepted;
       stream.onFailure(Status.UNAVAILABLE, text, mayHaveRun, this.#error);
     }
   }
@@ -1763,6 +1760,14 @@ export class Session implements ConnectionHandler {
   }
 
   // ------------------------------------------------------------------------------------------------ Checks
+
+  /** The peer ends the stream: once, and between messages. */
+  #checkNotEnded(stream: Stream, id: number): void {
+    if (stream.is(Mark.ReceivedEnd)) throw new ProtocolError(`stream ${id} was ended twice`);
+    if (this.#partialOf(stream) !== undefined) {
+      throw new ProtocolError(`stream ${id} ended inside a message`);
+    }
+  }
 
   #checkMessage(bytes: number): void {
     const limit = this.#peer!.maxMessageBytes;
@@ -1833,4 +1838,15 @@ export class Session implements ConnectionHandler {
     }
     return blockEnd;
   }
+}
+
+/** The buffer of a message that arrives in parts, with room for `length` bytes. */
+function partialRoom(partial: PartialMessage, length: number): Uint8Array {
+  const { bytes, total } = partial;
+  if (bytes !== undefined && bytes.length >= length) return bytes;
+  // A message that has not been admitted gets memory in proportion to what came of it.
+  const size = partial.admitted ? total : Math.min(total, Math.max(length, 2 * (bytes?.length ?? 0)));
+  const grown = platform.allocate(size);
+  if (bytes !== undefined) grown.set(bytes.subarray(0, partial.length));
+  return (partial.bytes = grown);
 }

@@ -2,8 +2,8 @@ import type { MessageCodec } from "./definition.js";
 import type { ErrorDetail } from "./error.js";
 import type { Metadata } from "./metadata.js";
 import type { Session } from "./session.js";
-import type { Status } from "./status.js";
-import type { Expiring, TimerList } from "./timer-wheel.js";
+import { Status } from "./status.js";
+import type { Deadline, Expiring } from "./timer-wheel.js";
 import type { LargeFrame } from "./transport.js";
 
 /** What begins a call, until its OPEN has been committed. */
@@ -26,99 +26,142 @@ export interface Ending {
   readonly trailers: Metadata | undefined;
 }
 
+/** The end of a call that went well, with nothing more to say. */
+export const OK: Ending = { code: Status.OK, text: "", details: [], trailers: undefined };
+
+/** An early end that the peer has still to be told of. */
+export interface Reset {
+  readonly code: Status;
+  readonly text: string;
+  /** The call certainly did not run. */
+  readonly notRun: boolean;
+}
+
+/** An encoded message that could not be sent at once, or the rest of it: `bytes[position..length)`. */
+export class OutgoingMessage {
+  /** Above 0 once its first fragment has been sent. */
+  position = 0;
+  /** Its whole length has been taken of the peer's reassembly budget. */
+  budgeted = false;
+
+  constructor(
+    readonly bytes: Uint8Array,
+    readonly length: number,
+  ) {}
+}
+
+/** A message that has arrived in part. */
+export class PartialMessage {
+  /** `length` bytes of it have come. */
+  bytes: Uint8Array | undefined = undefined;
+  length = 0;
+  /** What its frames cost, all in all. */
+  cost = 0;
+
+  constructor(
+    /** How long it will be. */
+    readonly total: number,
+    /** It has its share of the reassembly budget. */
+    public admitted: boolean,
+  ) {}
+}
+
+/** What is so of a stream: bits of one number, since each field of its own would take 8 bytes of every call. */
+export const enum Mark {
+  /** This end opened it. */
+  Opener = 1 << 0,
+  /** It waits for a slot. */
+  WaitsForSlot = 1 << 1,
+  /** It is in the session's queue of streams that have something to send. */
+  SendQueued = 1 << 2,
+  /** It waits for credit of its own (a CREDIT for this stream queues it again). */
+  Starved = 1 << 3,
+  /** The opener's end is to follow what is pending (as a flag of its last frame, or as an END). */
+  LastPending = 1 << 4,
+  /** A RESET is pending. */
+  ResetPending = 1 << 5,
+  /** END (or LAST) or RESET has been committed. */
+  SentEnd = 1 << 6,
+  /** RESET has. */
+  SentReset = 1 << 7,
+  ReceivedHeaders = 1 << 8,
+  /** END (or LAST) or RESET has arrived. */
+  ReceivedEnd = 1 << 9,
+  /** Its user takes `bytes` fields of 64 KiB and more as views that end (`LargeFrame.lend`), where there are any. */
+  Lends = 1 << 10,
+
+  // Of the subclasses.
+  /** The acceptor's headers can be changed no more. */
+  HeadersDone = 1 << 11,
+  /** Nothing of the acceptor's response can be changed any more. */
+  ResponseDone = 1 << 12,
+  /** The handler has been started. */
+  Started = 1 << 13,
+  /** The caller has been told how the call ended; the handler has settled. */
+  Settled = 1 << 14,
+}
+
 /**
  * One call on one session: the state that the session keeps of it, and what the session tells it. The fields belong to
- * the session; subclasses (the two sides of calls in `client.ts` and `server.ts`) use its methods. All `on...` methods
+ * the session; subclasses (the two sides of calls in `client-call.ts` and `server-call.ts`) use its methods. All `on...` methods
  * are called from the session's own turn (a frame, room, a timer), never from inside `Session.send` and its like,
  * except where said. None of them may throw.
+ *
+ * There is one of these for each call at each end, and most last for one frame each way: what few calls need is in objects of
+ * its own, here or in the session.
  */
 export abstract class Stream implements Expiring {
-  /** The wire's id; 0 until a slot is taken. */
+  /** The wire's id, as a signed number: V8 keeps no larger ones in a field without memory of their own. 0 until a slot is taken. */
   id = 0;
-  /** Whether this end opened it. */
-  readonly opener: boolean;
-  /** It waits for a slot. */
-  waiting = false;
-  /** The how many'th OPEN on its session, counted from 1. */
-  ordinal = 0;
+  #marks: number;
 
   // What is still to be sent, in this order.
   opening: Opening | undefined = undefined;
-  /** An encoded message, or the rest of one: `out[outPosition..outEnd)`. */
-  out: Uint8Array | undefined = undefined;
-  outPosition = 0;
-  outEnd = 0;
-  /** Its first fragment has been sent. */
-  outStarted = false;
-  /** Its whole length has been taken of the peer's reassembly budget. */
-  outBudgeted = false;
-  outTotal = 0;
   /** The acceptor's headers (a metadata block), until they have been committed; they go first. */
   headersPending: Uint8Array | undefined = undefined;
+  outgoing: OutgoingMessage | undefined = undefined;
   /** The acceptor's end. */
   ending: Ending | undefined = undefined;
-  /** The opener's end is to follow what is pending (as a flag of its last frame, or as an END). */
-  lastPending = false;
 
-  /** END (or LAST) or RESET has been committed. */
-  sentEnd = false;
-  sentReset = false;
-  /** END (or LAST) or RESET has arrived. */
-  receivedEnd = false;
-  receivedHeaders = false;
   /** Bytes that the peer allows to be sent, and that the peer may still send. */
   sendWindow = 0;
   receiveWindow = 0;
-
-  // Control output: state, not a queue.
-  /** Credit earned by consumption and not yet given. Below zero while whole messages that were credited in part wait. */
-  creditOwed = 0;
-  resetPending = false;
-  resetCode: Status = 0;
-  resetText = "";
-  resetNotRun = false;
-  controlQueued = false;
-  controlNext: Stream | undefined = undefined;
-
-  // The session's queue of streams that have something to send.
-  sendQueued = false;
-  sendNext: Stream | undefined = undefined;
-  /** Waits for credit of its own (a CREDIT for this stream queues it again). */
-  starved = false;
-  /** How much credit it waits for, its own or the connection's. */
-  starvedFor = 0;
-
-  /** Its user takes `bytes` fields of 64 KiB and more as views that end (`LargeFrame.lend`), where there are any. */
-  lends = false;
-
-  // A message that has arrived in part.
-  partial: Uint8Array | undefined = undefined;
-  partialTotal = 0;
-  partialLength = 0;
-  /** What its frames cost, all in all. */
-  partialCost = 0;
-  /** It has its share of the reassembly budget. */
-  partialAdmitted = false;
-
   /** Cost of whole messages that have been delivered and not consumed: returned to the connection if the stream ends. */
   unconsumed = 0;
+  /** How much credit it waits for, its own or the connection's. */
+  starvedFor = 0;
+  /** The next in the session's queue of streams that have something to send. */
+  sendNext: Stream | undefined = undefined;
 
-  expireAt = 0;
-  timerList: TimerList | undefined = undefined;
-  timerNext: Expiring | undefined = undefined;
-  timerPrevious: Expiring | undefined = undefined;
+  deadline: Deadline | undefined = undefined;
 
   constructor(
     readonly session: Session,
-    opener: boolean,
-    /** Decodes what the peer sends on this stream. */
-    readonly inputCodec: MessageCodec<unknown>,
-    /** The longest message taken on this stream, in bytes. */
-    readonly maxMessageBytes: number,
+    marks: number,
   ) {
-    this.opener = opener;
+    this.#marks = marks;
   }
 
+  /** Whether its OPEN has been committed: the peer may hear of it. */
+  get wasOpened(): boolean {
+    return this.id !== 0 && this.opening === undefined;
+  }
+
+  /** Whether any of `marks` is so. */
+  is(marks: number): boolean {
+    return (this.#marks & marks) !== 0;
+  }
+
+  mark(marks: number): void {
+    this.#marks |= marks;
+  }
+
+  unmark(marks: number): void {
+    this.#marks &= ~marks;
+  }
+
+  /** Decodes what the peer sends on this stream. */
+  abstract get inputCodec(): MessageCodec<unknown>;
   /** The peer's headers (opener only; at most once, before any message). */
   abstract onHeaders(metadata: Metadata): void;
   /**

@@ -1,24 +1,28 @@
 import type { Clock, Timer } from "./clock.js";
 
-/**
- * Something with a deadline; links itself into the wheel (no allocation per timer). `onDeadline` is called once, never
- * before `expireAt` and, on a free event loop, at most 4 ms after.
- */
+/** Something with a deadline. */
 export interface Expiring {
-  /** On the wheel's clock, in milliseconds. Set by `TimerWheel.add`. */
-  expireAt: number;
-  /** The wheel's own: the list that this is in, and its neighbours. Undefined while it is in none. */
-  timerList: TimerList | undefined;
-  timerNext: Expiring | undefined;
-  timerPrevious: Expiring | undefined;
+  /** Called once, never before the deadline and, on a free event loop, at most 4 ms after. */
   onDeadline(): void;
 }
 
-class TimerList {
-  head: Expiring | undefined = undefined;
+/** When something expires: its entry in the wheel, which links it in by itself. */
+export class Deadline {
+  /** The wheel's own: the list that this is in, and its neighbours. Undefined while it is in none. */
+  list: DeadlineList | undefined = undefined;
+  next: Deadline | undefined = undefined;
+  previous: Deadline | undefined = undefined;
+
+  constructor(
+    readonly target: Expiring,
+    /** On the wheel's clock, in milliseconds. */
+    readonly expireAt: number,
+  ) {}
 }
 
-export type { TimerList };
+class DeadlineList {
+  head: Deadline | undefined = undefined;
+}
 
 /** Resolution in milliseconds. With the 1 ms of the clock's own timers it keeps lateness under 4 ms. */
 const TICK_MS = 2;
@@ -33,7 +37,7 @@ const LEVELS = 4;
 export class TimerWheel {
   readonly #clock: Clock;
   readonly #origin: number;
-  readonly #levels: TimerList[][] = [];
+  readonly #levels: DeadlineList[][] = [];
   /** The first tick that has not been run. */
   #tick = 0;
   #armed: Timer | undefined = undefined;
@@ -46,13 +50,13 @@ export class TimerWheel {
     this.#clock = clock;
     this.#origin = clock.now();
     for (let level = 0; level < LEVELS; level++) {
-      this.#levels.push(Array.from({ length: SLOTS }, () => new TimerList()));
+      this.#levels.push(Array.from({ length: SLOTS }, () => new DeadlineList()));
     }
   }
 
-  /** Call `entry.onDeadline` at `expireAt`. The entry must not be in the wheel. */
-  add(entry: Expiring, expireAt: number): void {
-    entry.expireAt = expireAt;
+  /** Call `target.onDeadline` at `expireAt`, unless what this returns is removed before. */
+  add(target: Expiring, expireAt: number): Deadline {
+    const entry = new Deadline(target, expireAt);
     if (this.#count++ === 0) this.#armed?.ref();
     // While nothing is armed the wheel is empty and stands still: let it catch up.
     if (this.#armed === undefined && !this.#running) {
@@ -60,17 +64,18 @@ export class TimerWheel {
     }
     const tick = this.#place(entry);
     if (tick < this.#armedTick && !this.#running) this.#arm(tick);
+    return entry;
   }
 
-  /** Forget `entry`; harmless when it is not in the wheel. */
-  remove(entry: Expiring): void {
-    const list = entry.timerList;
+  /** Forget `entry`; harmless when it is not in the wheel any more. */
+  remove(entry: Deadline): void {
+    const list = entry.list;
     if (list === undefined) return;
     if (--this.#count === 0) this.#armed?.unref();
-    if (entry.timerPrevious === undefined) list.head = entry.timerNext;
-    else entry.timerPrevious.timerNext = entry.timerNext;
-    if (entry.timerNext !== undefined) entry.timerNext.timerPrevious = entry.timerPrevious;
-    entry.timerList = entry.timerNext = entry.timerPrevious = undefined;
+    if (entry.previous === undefined) list.head = entry.next;
+    else entry.previous.next = entry.next;
+    if (entry.next !== undefined) entry.next.previous = entry.previous;
+    entry.list = entry.next = entry.previous = undefined;
   }
 
   #tickOf(time: number): number {
@@ -78,7 +83,7 @@ export class TimerWheel {
   }
 
   /** Put `entry` into the slot of the first tick at which it may run. Returns the tick at which that slot is due. */
-  #place(entry: Expiring): number {
+  #place(entry: Deadline): number {
     // The end of the tick that the deadline lies in: never early.
     const tick = Math.max(this.#tick, Math.ceil((entry.expireAt - this.#origin) / TICK_MS));
     let level = 0;
@@ -90,10 +95,10 @@ export class TimerWheel {
     const width = span / SLOTS;
     const due = Math.floor(Math.min(tick, this.#tick + span - width) / width);
     const list = this.#levels[level]![due % SLOTS]!;
-    entry.timerList = list;
-    entry.timerNext = list.head;
-    entry.timerPrevious = undefined;
-    if (list.head !== undefined) list.head.timerPrevious = entry;
+    entry.list = list;
+    entry.next = list.head;
+    entry.previous = undefined;
+    if (list.head !== undefined) list.head.previous = entry;
     list.head = entry;
     return due * width;
   }
@@ -125,23 +130,23 @@ export class TimerWheel {
     if (next !== Infinity) this.#arm(next);
   }
 
-  #empty(list: TimerList, tick: number): void {
+  #empty(list: DeadlineList, tick: number): void {
     // What is placed again, or added by `onDeadline`, goes to other slots: the list is taken whole first.
     let entry = list.head;
     list.head = undefined;
-    const taken: Expiring[] = [];
-    for (; entry !== undefined; entry = entry.timerNext) taken.push(entry);
+    const taken: Deadline[] = [];
+    for (; entry !== undefined; entry = entry.next) taken.push(entry);
     for (const one of taken) {
-      one.timerList = TAKEN;
-      one.timerNext = one.timerPrevious = undefined;
+      one.list = TAKEN;
+      one.next = one.previous = undefined;
     }
     for (const one of taken) {
-      if (one.timerList !== TAKEN) continue; // removed by an earlier one's `onDeadline`
-      one.timerList = undefined;
+      if (one.list !== TAKEN) continue; // removed by an earlier one's `onDeadline`
+      one.list = undefined;
       if (this.#origin + tick * TICK_MS < one.expireAt) this.#place(one);
       else {
         this.#count--;
-        one.onDeadline();
+        one.target.onDeadline();
       }
     }
   }
@@ -163,4 +168,4 @@ export class TimerWheel {
 }
 
 /** Where entries are listed while their slot is being emptied. `remove` takes them out of it. */
-const TAKEN = new TimerList();
+const TAKEN = new DeadlineList();

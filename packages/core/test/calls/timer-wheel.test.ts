@@ -1,22 +1,27 @@
 import { expect } from "chai";
 import { systemClock, type Clock, type Timer } from "@sluice/core";
-import { TimerWheel, type Expiring, type TimerList } from "#core/timer-wheel.js";
+import { TimerWheel, type Deadline, type Expiring } from "#core/timer-wheel.js";
 import { SimulatedClock } from "../session/simulation/clock.js";
 import { Random } from "../session/simulation/random.js";
 
 const DAY_MS = 86_400_000;
 
 class Entry implements Expiring {
-  expireAt = 0;
-  timerList: TimerList | undefined = undefined;
-  timerNext: Expiring | undefined = undefined;
-  timerPrevious: Expiring | undefined = undefined;
+  deadline: Deadline | undefined = undefined;
   firedAt: number | undefined = undefined;
 
   constructor(
     readonly clock: Clock,
     readonly action?: () => void,
   ) {}
+
+  addTo(wheel: TimerWheel, expireAt: number): void {
+    this.deadline = wheel.add(this, expireAt);
+  }
+
+  get expireAt(): number {
+    return this.deadline!.expireAt;
+  }
 
   onDeadline(): void {
     if (this.firedAt !== undefined) throw new Error("it fired twice");
@@ -45,7 +50,7 @@ describe("a timer wheel", () => {
       1000 * DAY_MS,
     ].map((delay) => {
       const entry = new Entry(clock);
-      wheel.add(entry, clock.now() + delay);
+      entry.addTo(wheel, clock.now() + delay);
       return entry;
     });
     while (clock.pending > 0) clock.advanceTo(clock.nextDue!);
@@ -64,7 +69,7 @@ describe("a timer wheel", () => {
     const clock = new SimulatedClock();
     const wheel = new TimerWheel(clock);
     const entry = new Entry(clock);
-    wheel.add(entry, clock.now() - 1000);
+    entry.addTo(wheel, clock.now() - 1000);
     expect(entry.firedAt).to.equal(undefined);
     clock.advance(4);
     expect(entry.firedAt).not.to.equal(undefined);
@@ -78,17 +83,17 @@ describe("a timer wheel", () => {
     const added = new Entry(clock);
     const again = new Entry(clock, () => wheel.add(new Entry(clock), clock.now()));
     const remover = new Entry(clock, () => {
-      for (const entry of removed) wheel.remove(entry);
-      wheel.add(added, clock.now());
+      for (const entry of removed) wheel.remove(entry.deadline!);
+      added.addTo(wheel, clock.now());
     });
-    wheel.add(removed[0], expireAt);
-    wheel.add(remover, expireAt);
-    wheel.add(again, expireAt);
+    for (const entry of removed) entry.addTo(wheel, expireAt);
+    remover.addTo(wheel, expireAt);
+    again.addTo(wheel, expireAt);
     // Entries of one slot run in the reverse order of their coming.
     clock.advance(100);
     expectPunctual(remover);
     expectPunctual(added);
-    expect(removed[0].firedAt).to.equal(undefined);
+    for (const entry of removed) expect(entry.firedAt).to.equal(undefined);
   });
 
   it("keeps every promise through random additions and removals", () => {
@@ -107,14 +112,14 @@ describe("a timer wheel", () => {
           if (random.chance(0.2)) remove();
         });
         live.add(entry);
-        wheel.add(entry, clock.now() + random.magnitude(0, random.pick([10, 1000, 100_000, 40_000_000])));
+        entry.addTo(wheel, clock.now() + random.magnitude(0, random.pick([10, 1000, 100_000, 40_000_000])));
       };
       const remove = (): void => {
         if (live.size === 0) return;
         const entry = random.pick([...live]);
         live.delete(entry);
-        wheel.remove(entry);
-        wheel.remove(entry);
+        wheel.remove(entry.deadline!);
+        wheel.remove(entry.deadline!);
       };
       for (let i = 0; i < 500; i++) {
         const action = random.integer(0, 9);
@@ -142,7 +147,7 @@ describe("a timer wheel", () => {
       const wheel = new TimerWheel(hasty);
       const entries = Array.from({ length: 200 }, () => {
         const entry = new Entry(clock);
-        wheel.add(entry, clock.now() + random.magnitude(0, 2_000_000));
+        entry.addTo(wheel, clock.now() + random.magnitude(0, 2_000_000));
         if (random.chance(0.1)) clock.jump(random.magnitude(1, 1_000_000));
         return entry;
       });
@@ -185,17 +190,17 @@ describe("a timer wheel", () => {
     };
     const wheel = new TimerWheel(counting);
     const entry = new Entry(clock);
-    wheel.add(entry, clock.now() + DAY_MS);
+    entry.addTo(wheel, clock.now() + DAY_MS);
     expect(referenced).to.equal(1);
-    wheel.remove(entry);
+    wheel.remove(entry.deadline!);
     expect(referenced).to.equal(0);
-    wheel.add(entry, clock.now() + 2 * DAY_MS);
+    entry.addTo(wheel, clock.now() + 2 * DAY_MS);
     expect(referenced).to.equal(1);
     clock.advance(3 * DAY_MS);
     expectPunctual(entry);
     expect(referenced).to.equal(0);
     const last = new Entry(clock);
-    wheel.add(last, clock.now() + 10);
+    last.addTo(wheel, clock.now() + 10);
     expect(referenced).to.equal(1);
     clock.advance(20);
     expect(referenced).to.equal(0);
@@ -211,6 +216,6 @@ describe("a timer wheel", () => {
         done(error);
       }
     });
-    wheel.add(entry, systemClock.now() + 5.5);
+    entry.addTo(wheel, systemClock.now() + 5.5);
   });
 });
