@@ -52,17 +52,15 @@ ${readFileSync(new URL("./page/report.js", import.meta.url), "utf8")}
 export function charts(result: BenchResult): Chart[] {
   const names = [...new Set(result.rows.map(nameOf))];
   const colourOf = (name: string) => `hsl(${Math.round(names.indexOf(name) * GOLDEN_ANGLE) % 360} 65% 45%)`;
-  const sizes = distinct(result.rows, ({ bytes }) => bytes);
-  const inFlights = distinct(result.rows, ({ inFlight }) => inFlight);
 
+  /** A line for each transport of each implementation in `rows`. */
   const chart = (
-    about: Omit<Chart, "lines" | "places">,
+    about: Omit<Chart, "lines" | "logarithmic">,
     rows: readonly Row[],
-    places: readonly string[],
     values: (own: readonly Row[]) => (number | null)[],
   ): Chart => ({
     ...about,
-    places,
+    logarithmic: true,
     lines: [...new Set(rows.map(nameOf))].map((label): Line => {
       const own = rows.filter((row) => nameOf(row) === label);
       return {
@@ -73,80 +71,56 @@ export function charts(result: BenchResult): Chart[] {
       };
     }),
   });
-  const at = <T>(
-    places: readonly T[],
-    own: readonly Row[],
-    place: (row: Row) => T,
+  const along = (
+    axis: Axis,
+    title: string,
+    y: string,
+    rows: readonly Row[],
     figure: (row: Row) => number,
-  ) =>
-    places.map((value) => {
-      const row = own.find((row) => place(row) === value);
-      return row === undefined ? null : figure(row);
-    });
+  ) => {
+    const places = [...new Set(result.rows.map(axis.of))].sort((a, b) => a - b);
+    return chart({ title, x: axis.name, y, places: places.map(axis.format) }, rows, (own) =>
+      places.map((place) => {
+        const row = own.find((row) => axis.of(row) === place);
+        return row === undefined ? null : figure(row);
+      }),
+    );
+  };
 
   const all = GROUPS.flatMap(({ title, of }) => {
     const rows = result.rows.filter(of);
-    const latency = rows.filter(({ inFlight }) => inFlight === 1);
-    const throughput = rows.filter(({ inFlight, bytes }) => inFlight === (bytes < 2 ** 20 ? 64 : 16));
     const small = rows.filter(({ bytes }) => bytes === 64);
-    const tail = small.filter(({ inFlight }) => inFlight === 64);
+    const single = rows.filter(({ inFlight }) => inFlight === 1);
+    const many = rows.filter(({ inFlight, bytes }) => inFlight === (bytes < 2 ** 20 ? 64 : 16));
+    const latency = ({ p50Us }: Row) => p50Us;
+    const throughput = ({ callsPerSecond }: Row) => callsPerSecond;
     return [
-      chart(
-        { title: `${title}: latency by size, 1 in flight`, x: "size", y: "p50, us", logarithmic: true },
-        latency,
-        sizes.map(formatBytes),
-        (own) =>
-          at(
-            sizes,
-            own,
-            ({ bytes }) => bytes,
-            ({ p50Us }) => p50Us,
-          ),
-      ),
+      along(SIZE, `${title}: latency by size, 1 in flight`, "p50, us", single, latency),
+      along(SIZE, `${title}: throughput by size, 64 in flight (1 MiB: 16)`, "a second", many, throughput),
+      along(IN_FLIGHT, `${title}: throughput by number in flight, 64 B`, "a second", small, throughput),
       chart(
         {
-          title: `${title}: throughput by size, 64 in flight (1 MiB: 16)`,
-          x: "size",
-          y: "a second",
-          logarithmic: true,
+          title: `${title}: tail, 64 B, 64 in flight`,
+          x: "percentile",
+          y: "us",
+          places: ["50", "90", "99", "99.9"],
         },
-        throughput,
-        sizes.map(formatBytes),
-        (own) =>
-          at(
-            sizes,
-            own,
-            ({ bytes }) => bytes,
-            ({ callsPerSecond }) => callsPerSecond,
-          ),
-      ),
-      chart(
-        {
-          title: `${title}: throughput by number in flight, 64 B`,
-          x: "in flight",
-          y: "a second",
-          logarithmic: true,
-        },
-        small,
-        inFlights.map(String),
-        (own) =>
-          at(
-            inFlights,
-            own,
-            ({ inFlight }) => inFlight,
-            ({ callsPerSecond }) => callsPerSecond,
-          ),
-      ),
-      chart(
-        { title: `${title}: tail, 64 B, 64 in flight`, x: "percentile", y: "us", logarithmic: true },
-        tail,
-        ["50", "90", "99", "99.9"],
+        small.filter(({ inFlight }) => inFlight === 64),
         ([{ p50Us, p90Us, p99Us, p999Us }]) => [p50Us, p90Us, p99Us, p999Us],
       ),
     ];
   });
   return [...all, ...pollingCharts(result)].filter(({ lines }) => lines.length > 0);
 }
+
+/** What a chart has a place for each value of, from left to right. */
+interface Axis {
+  readonly name: string;
+  of(row: Row): number;
+  format(value: number): string;
+}
+const SIZE: Axis = { name: "size", of: ({ bytes }) => bytes, format: formatBytes };
+const IN_FLIGHT: Axis = { name: "in flight", of: ({ inFlight }) => inFlight, format: String };
 
 function pollingCharts({ polling }: BenchResult): Chart[] {
   const gaps = [...new Set(polling.flatMap(({ paced }) => paced.map(({ gapMs }) => gapMs)))];
@@ -194,10 +168,6 @@ const GOLDEN_ANGLE = 137.5;
 
 function nameOf({ implementation, transport }: { implementation: string; transport: string }): string {
   return `${implementation} ${transport}`;
-}
-
-function distinct(rows: readonly Row[], figure: (row: Row) => number): number[] {
-  return [...new Set(rows.map(figure))].sort((a, b) => a - b);
 }
 
 function tableSection({ title, head, body, words, searchable }: Section): string {
