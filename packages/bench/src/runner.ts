@@ -11,8 +11,8 @@ export interface Plan {
   /** How many, unless time runs out. */
   readonly rounds: number;
   /**
-   * When to be done, after the start. Rounds after the first have shorter slices, by half at most, if that is what all of
-   * them take to fit; none is begun that would end later.
+   * When to be done, after the start. Warm-up and slices are shorter, slices by half at most, if that is what all rounds
+   * take to fit; none but the first is begun that would end later.
    */
   readonly budgetMs?: number;
   /** Load before the first round, thrown away: it is when code is compiled and buffers grow. */
@@ -89,27 +89,27 @@ export async function measure(
         await opened.close();
       }
     };
-    const warm = new Set<string>();
-    for (const scenario of measurable().toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)) {
-      if (findImplementation(scenario.implementation).compiled) continue;
-      const key = processesOf(scenario);
-      const sliceMs = warm.has(key) ? plan.warmUp.otherMs : plan.warmUp.firstMs;
-      warm.add(key);
+    const warmUps = planWarmUp(measurable(), plan.warmUp);
+    const plannedMs = warmUps.reduce((sum, { loadMs }) => sum + loadMs, 0);
+    const began = performance.now();
+    // As much of the time as each round has, at most.
+    const warmUpMs = Math.min(plannedMs, Math.max(0, deadline - began) / (plan.rounds + 1));
+    for (const { scenario, loadMs } of warmUps) {
+      const sliceMs = (loadMs / plannedMs) * warmUpMs;
       await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
     }
     let { timing } = plan;
-    let roundMs = 0;
+    // What the first round will take, by what came on top of the load so far; then what the last one took.
+    const { leadInMs, sliceMs } = timing;
+    let roundMs = performance.now() - began - warmUpMs + measurable().length * (leadInMs + sliceMs);
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
       const order = measurable();
-      if (round > 0) {
-        const affordedMs = (deadline - began) / (plan.rounds - round);
-        const fittingMs = timing.sliceMs + (affordedMs - roundMs) / order.length;
-        const sliceMs = Math.min(plan.timing.sliceMs, Math.max(fittingMs, plan.timing.sliceMs / 2));
-        roundMs += (sliceMs - timing.sliceMs) * order.length;
-        if (began + roundMs > deadline) break;
-        timing = { ...timing, sliceMs };
-      }
+      const affordedMs = (deadline - began) / (plan.rounds - round);
+      const fittingMs = timing.sliceMs + (affordedMs - roundMs) / order.length;
+      const nextMs = Math.min(sliceMs, Math.max(fittingMs, sliceMs / 2));
+      if (round > 0 && began + roundMs + (nextMs - timing.sliceMs) * order.length > deadline) break;
+      timing = { leadInMs, sliceMs: nextMs };
       if (round % 2 === 1) order.reverse();
       for (const scenario of order) {
         const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
@@ -127,6 +127,20 @@ export async function measure(
     progress("ending the processes");
     await Promise.all([...endpoints.values()].map((opened) => opened.close()));
   }
+}
+
+/** What is to be warmed up, and for how long: small messages first, and of those with the same size the most in flight. */
+function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }: WarmUp) {
+  const warm = new Set<string>();
+  return scenarios
+    .filter(({ implementation }) => !findImplementation(implementation).compiled)
+    .toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)
+    .map((scenario) => {
+      const processes = processesOf(scenario);
+      const loadMs = warm.has(processes) ? otherMs : firstMs;
+      warm.add(processes);
+      return { scenario, loadMs };
+    });
 }
 
 /** Names the processes that a scenario needs: those of the same name are shared. */
