@@ -1,6 +1,8 @@
 /** What calls in flight cost in memory: many that the server does not answer until it is told to. */
+import type { BenchProcess } from "./bench-process.js";
 import { Endpoints } from "./endpoints.js";
 import type { Scenario } from "./scenarios.js";
+import { pssBytes } from "./usage.js";
 
 export interface HeldResult {
   readonly implementation: string;
@@ -9,6 +11,9 @@ export interface HeldResult {
   /** What V8 uses for each, after a collection, in the server's process and in the client's. */
   readonly serverBytesPerCall: number;
   readonly clientBytesPerCall: number;
+  /** How much more of the machine's memory each process has (PSS) than without them, which is for V8 to decide. */
+  readonly serverPssBytesPerCall: number;
+  readonly clientPssBytesPerCall: number;
 }
 
 /** What a client process is asked for: to make so many calls that are held, or to have them answered. */
@@ -38,20 +43,23 @@ export async function measureHeld(
   try {
     const client = await endpoints.addClient(CONNECTIONS, options);
     await endpoints.verify(call);
-    const memory = async () => ({
-      server: await endpoints.server!.ask<number>({ memory: true } satisfies MemoryRequest, TIMEOUT_MS),
-      client: await client.ask<number>({ memory: true } satisfies MemoryRequest, TIMEOUT_MS),
-    });
-    const before = await memory();
+    const memory = async (end: BenchProcess) => {
+      const used = await end.ask<number>({ memory: true } satisfies MemoryRequest, TIMEOUT_MS);
+      return { used, pss: pssBytes(end.pid) };
+    };
+    const ofBoth = async () => ({ server: await memory(endpoints.server!), client: await memory(client) });
+    const before = await ofBoth();
     await client.ask<void>({ held: { calls: CALLS } } satisfies HeldRequest, TIMEOUT_MS);
-    const during = await memory();
+    const during = await ofBoth();
     await client.ask<void>({ held: "release" } satisfies HeldRequest, TIMEOUT_MS);
     return {
       implementation,
       transport,
       calls: CALLS,
-      serverBytesPerCall: (during.server - before.server) / CALLS,
-      clientBytesPerCall: (during.client - before.client) / CALLS,
+      serverBytesPerCall: (during.server.used - before.server.used) / CALLS,
+      clientBytesPerCall: (during.client.used - before.client.used) / CALLS,
+      serverPssBytesPerCall: (during.server.pss - before.server.pss) / CALLS,
+      clientPssBytesPerCall: (during.client.pss - before.client.pss) / CALLS,
     };
   } finally {
     await endpoints.close();

@@ -192,7 +192,7 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
     command: process.argv.slice(2).join(" "),
     machine,
     placement: placement ?? null,
-    versions: versions(packagesOf(wanted)),
+    versions: versions(packagesOf(resources ? Object.keys(implementations) : namesOf(wanted))),
   };
   const rounds = options.rounds ?? plan.rounds;
   const measured = await measure(wanted, { ...plan, rounds, placement }, show);
@@ -236,9 +236,12 @@ function scenariosOf({ quick, full, only }: Options): Scenario[] {
   return only === undefined ? all : selectScenarios(all, only);
 }
 
-function packagesOf(scenarios: readonly Scenario[]): string[] {
-  const names = new Set(["sluice", ...scenarios.map(({ implementation }) => implementation)]);
-  return [...names].flatMap((name) => findImplementation(name).packageName ?? []);
+function namesOf(scenarios: readonly Scenario[]): string[] {
+  return [...new Set(["sluice", ...scenarios.map(({ implementation }) => implementation)])];
+}
+
+function packagesOf(names: readonly string[]): string[] {
+  return names.flatMap((name) => findImplementation(name).packageName ?? []);
 }
 
 /** Of those whose package is installed. */

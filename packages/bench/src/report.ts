@@ -190,13 +190,18 @@ export function sections(result: BenchResult): Section[] {
     },
     {
       title: "Calls in flight",
-      head: ["implementation", "transport", "calls", "memory a call, server", "client"],
+      head: [
+        ...["implementation", "transport", "calls"],
+        ...["V8's memory a call, server", "client", "PSS a call, server", "client"],
+      ],
       body: result.held.map((row) => [
         row.implementation,
         row.transport,
         formatCount(row.calls),
         `${formatCount(row.serverBytesPerCall)} B`,
         `${formatCount(row.clientBytesPerCall)} B`,
+        `${formatCount(row.serverPssBytesPerCall)} B`,
+        `${formatCount(row.clientPssBytesPerCall)} B`,
       ]),
       words: 2,
     },

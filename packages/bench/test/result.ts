@@ -29,6 +29,7 @@ export function resultOf(
       {
         ...{ implementation: "sluice", transport: "unix", calls: 8000 },
         ...{ serverBytesPerCall: 512.4, clientBytesPerCall: 1024.4 },
+        ...{ serverPssBytesPerCall: 2048.4, clientPssBytesPerCall: 4096.4 },
       },
     ],
     allocation: [
