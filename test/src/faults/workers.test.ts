@@ -22,9 +22,9 @@ for (const scheme of ["shm:", "mmap:"]) {
     after(() => link.close());
 
     for (const mode of ["async", "sync"]) {
-      it(`24 that call (${mode}) leave neither descriptors nor mappings`, async () => {
+      it(`12 that call (${mode}) leave neither descriptors nor mappings`, async () => {
         const before = { descriptors: descriptors(process.pid), mappings: mappings() };
-        for (let round = 0; round < 4; round++) {
+        for (let round = 0; round < 2; round++) {
           const workers = Array.from(
             { length: 6 },
             () => new Worker(programPath("ring-caller"), { argv: [link.address!, mode], stdout: true }),

@@ -17,7 +17,7 @@ import { referenceDecode } from "./reference.js";
 import { randomSchema } from "./schema.js";
 
 const SEED = Number(process.env["SLUICE_SEED"] ?? 1);
-const INPUTS = 200_000;
+const INPUTS = 80_000;
 
 describe(`messages of random schemas (SLUICE_SEED=${SEED})`, function () {
   this.timeout(240_000);
