@@ -24,6 +24,36 @@ describe("scenarios", () => {
     });
   }
 
+  it("measures small calls on everything when it must be quick, and all sizes and streams where they are compared", () => {
+    const quick = quickScenarios().map(scenarioId);
+    const carriers = ["sluice", "c++"].flatMap((name) =>
+      Object.keys(findImplementation(name).transports).map((transport) => `${name}/${transport}`),
+    );
+    const peers = ["grpc-js/unix", "zeromq/ipc", "capnweb/websocket", "vscode-jsonrpc/unix"];
+    for (const id of [...carriers, ...peers]) {
+      // Which is one of the others; and blocking calls, one at a time.
+      const inFlights = id === "sluice/auto" ? [] : id === "sluice/shm-sync" ? [1] : [1, 64];
+      const kind = id.startsWith("c++") || id === "sluice/shm-frames" ? "echo" : "unary";
+      expect(quick).to.include.members(inFlights.map((inFlight) => `${id}/${kind}/64/${inFlight}`));
+    }
+    for (const id of ["sluice/shm", "sluice/unix", "sluice/tcp", "grpc-js/unix"]) {
+      const calls = ["1024/1", "1024/64", "65536/1", "65536/64", "1048576/1", "1048576/16"];
+      const streams = ["serverStreaming/64/1", "clientStreaming/64/1", "bidiStreaming/64/64"];
+      const expected = [...calls.map((call) => `unary/${call}`), ...streams].map((rest) => `${id}/${rest}`);
+      expect(quick).to.include.members(expected);
+    }
+  });
+
+  it("measures every size with every number of calls in flight in a full run, as far as memory goes", () => {
+    const full = allScenarios().map(scenarioId);
+    for (const id of ["sluice/auto", "sluice/sysvmq", "sluice/udp-secret", "nice-grpc/unix", "zeromq/ipc"]) {
+      for (const bytes of [64, 1024, 65536, 1048576]) {
+        const inFlights = [1, 16, 64, 1024].filter((inFlight) => bytes * inFlight <= 64 * 1024 * 1024);
+        expect(full).to.include.members(inFlights.map((inFlight) => `${id}/unary/${bytes}/${inFlight}`));
+      }
+    }
+  });
+
   it("selects by part of the id, with what the call options are compared with", () => {
     expect(selectScenarios(quickScenarios(), ["/deadline"]).map(scenarioId)).to.deep.equal([
       "sluice/unix/unary/64/64",
