@@ -106,7 +106,7 @@ describeVariants("udp", ({ name, transports: { udp } }) => {
   });
 
   if (name === "native") {
-    describe("tells its peers, in whatever way its thread ends by itself", () => {
+    describe("with a process or a thread of its own", () => {
       const program = fileURLToPath(new URL("./udp-program.js", import.meta.url));
       let running: ChildProcess | Worker;
 
@@ -119,12 +119,22 @@ describeVariants("udp", ({ name, transports: { udp } }) => {
         else running.kill("SIGKILL");
       });
 
+      it("gives up a peer that stands still, once it was silent for idleTimeoutMs", async () => {
+        const server = runProcess("listen", "udp://127.0.0.1:0");
+        running = server;
+        const [address] = (await once(server.stdout, "data")) as [Buffer];
+        const near = await site.connect(String(address).trim(), { idleTimeoutMs: 1000 });
+        server.kill("SIGSTOP");
+        const silence = /nothing has been heard of it for (\d+) ms/.exec(String(await near.closed));
+        expect(Number(silence?.[1])).to.be.at.least(1000);
+      });
+
       for (const [what, run, how] of [
         ["process.exit", runProcess, "exit"],
         ["an error that nobody catches", runProcess, "throw"],
         ["process.exit in a worker", runThread, "exit"],
       ] as const) {
-        it(`a server: ${what}`, async () => {
+        it(`a server tells its clients of its end: ${what}`, async () => {
           running = run("listen", "udp://127.0.0.1:0");
           const [address] = (await once(running.stdout!, "data")) as [Buffer];
           const near = await site.connect(String(address).trim());
@@ -132,7 +142,7 @@ describeVariants("udp", ({ name, transports: { udp } }) => {
           expect(String(await near.closed)).to.contain("gave it up");
         });
 
-        it(`a client: ${what}`, async () => {
+        it(`a client tells its server of its end: ${what}`, async () => {
           running = run("connect", await listen());
           await once(running.stdout!, "data");
           running.stdin!.write(how);

@@ -46,6 +46,10 @@ const PROBES = 2;
 const UNACKNOWLEDGED_PACKETS = 2;
 /** Time-outs after which a peer that takes nothing is not waited for when the connection is being closed. */
 const STALL_TIMEOUTS = 16;
+/** How long a peer that closes waits at most before it asks again whether this end has everything. */
+const LONGEST_CLOSING_CHECK_MS = STALL_MS / 4;
+/** For how many time-outs a peer that does not know yet that the connection is over is told so (RFC 9000, section 10.2). */
+const LINGER_TIMEOUTS = 3;
 /** As over streams: what a turn commits leaves in steps, so that the peer works on the first meanwhile. */
 const STEP_BYTES = 64 * 1024;
 const NOTHING = new Uint8Array(0);
@@ -361,7 +365,8 @@ export class UdpConnection implements Connection, SentPacketsHandler {
   }
 
   get #longestCheckMs(): number {
-    return this.#idleTimeoutMs / 4;
+    const longest = this.#idleTimeoutMs / 4;
+    return this.#state === CLOSING ? Math.min(longest, LONGEST_CLOSING_CHECK_MS) : longest;
   }
 
   /** When the peer is asked whether it is still there, which does not matter once it has said everything. */
@@ -603,11 +608,11 @@ export class UdpConnection implements Connection, SentPacketsHandler {
 
   #endIfComplete(): void {
     if (this.#state !== OPEN || !this.#input.complete || this.#handler === undefined) return;
-    this.#finish(
-      this.#input.inFrame
-        ? this.#unavailable("ended the connection inside a frame", "the peer at")
-        : undefined,
-    );
+    const error = this.#input.inFrame
+      ? this.#unavailable("ended the connection inside a frame", "the peer at")
+      : undefined;
+    // The peer is closing: it could not tell a lost answer from a lost end of its stream.
+    this.#finish(error, 2 * LONGEST_CLOSING_CHECK_MS);
   }
 
   #stall(now: number): void {
@@ -634,9 +639,9 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     return new RpcError(Status.UNAVAILABLE, `${who} ${this.peer.address} ${what}`);
   }
 
-  /** Ends the connection from the event loop. */
-  #finish(error: Error | undefined): void {
-    this.#leave(error, error === undefined ? Close.ENDED : Close.DESTROYED);
+  /** Ends the connection from the event loop. The peer is told so for `lingerMs` at least. */
+  #finish(error: Error | undefined, lingerMs = 0): void {
+    this.#leave(error, error === undefined ? Close.ENDED : Close.DESTROYED, lingerMs);
     this.#notifyClosed();
   }
 
@@ -645,14 +650,14 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     this.#finish(error instanceof Error ? error : new Error(String(error)));
   }
 
-  #leave(error: Error | undefined, how: number): void {
+  #leave(error: Error | undefined, how: number, lingerMs = 0): void {
     this.#state = CLOSED;
     this.#error = error;
     this.deadline = Infinity;
     const parting = this.#parting(how);
     this.#output.release();
     this.#input.release();
-    this.#link.release(this, parting, 3 * this.#rtt.probeTimeout);
+    this.#link.release(this, parting, Math.max(LINGER_TIMEOUTS * this.#rtt.probeTimeout, lingerMs));
   }
 
   /** The last packet. */

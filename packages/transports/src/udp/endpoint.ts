@@ -30,7 +30,7 @@ interface Timed extends Due {
 }
 
 /** So often, and no more: two ends that are over would otherwise answer each other's answers. */
-const PARTING_ANSWERS = 4;
+const PARTING_ANSWERS = 8;
 
 /** Answers a peer that does not know yet that its connection is over. */
 class Parting implements Timed {
