@@ -1,3 +1,4 @@
+import { RpcError } from "./error.js";
 import type { Status } from "./status.js";
 
 /** Why calls are cancelled. */
@@ -50,6 +51,32 @@ export class CancelSource {
       link.target.onCancelled(reason);
     }
   }
+}
+
+/** The cancellation of a call that is served, for those that want to hear of it. */
+export class Cancellation extends CancelSource {
+  /** Why the call was cancelled, once it was. */
+  reason: CancelReason | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+
+  /** Made when first read: an AbortController costs more than all the rest of a call. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.reason !== undefined) this.#controller.abort(toError(this.reason));
+    }
+    return this.#controller.signal;
+  }
+
+  override cancel(reason: CancelReason): void {
+    super.cancel(reason);
+    this.#controller?.abort(toError(reason));
+  }
+}
+
+/** What the handler of a call that was cancelled is told. */
+export function toError({ code, text, cause }: CancelReason): RpcError {
+  return new RpcError(code, text, { cause, mayHaveRun: true });
 }
 
 /** One listener per AbortSignal, however many calls share it (a listener per call costs a quarter of the calls/s). */

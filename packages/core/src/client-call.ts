@@ -99,11 +99,20 @@ function cannotLend({ path }: MethodInfo): RpcError {
   );
 }
 
+/** What calls have that were given options, or a source of requests. */
+class Extras {
+  /** Membership in what may cancel the call. */
+  links: readonly CancelLink[] = [];
+
+  constructor(
+    readonly options: CallOptions,
+    readonly pump: MessagePump | undefined,
+  ) {}
+}
+
 /** What both kinds of response share. */
 abstract class ClientCall extends Stream implements Cancellable, Sink {
-  #options: CallOptions = NO_OPTIONS;
-  #links: CancelLink[] | undefined = undefined;
-  #pump: MessagePump | undefined = undefined;
+  #extras: Extras | undefined = undefined;
   readonly #method: MethodInfo;
 
   constructor(session: Session, method: MethodInfo) {
@@ -132,7 +141,6 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
       let opening: Opening = method.plainOpening;
       if (options !== NO_OPTIONS) {
         let metadata: Uint8Array | undefined = undefined;
-        this.#options = options;
         const reason = alreadyCancelled(options);
         if (reason !== undefined)
           return this.#fail(new RpcError(reason.code, reason.text, { cause: reason.cause }));
@@ -160,11 +168,12 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         opening = { path: method.path, expireAt, remainingMs, metadata };
       }
       this.opening = opening;
-      if (source === undefined) session.open(this, method.definition.requestType, request, true);
-      else {
-        this.#pump = new MessagePump(source, this);
-        session.open(this, undefined, undefined, false);
+      if (source !== undefined || options !== NO_OPTIONS) {
+        const pump = source === undefined ? undefined : new MessagePump(source, this);
+        this.#extras = new Extras(options, pump);
       }
+      if (source === undefined) session.open(this, method.definition.requestType, request, true);
+      else session.open(this, undefined, undefined, false);
       if (encoder !== undefined) {
         // What has to wait cannot be left in the memory of the encoder.
         if (this.opening !== undefined)
@@ -177,12 +186,12 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
       if (options.signal !== undefined || options.parent !== undefined) {
         const reason = alreadyCancelled(options);
         if (reason !== undefined) return this.onCancelled(reason);
-        this.#links = listenForCancel(options, this);
+        this.#extras!.links = listenForCancel(options, this);
       }
     } catch (error) {
       return this.#fail(RpcError.from(error, Status.INTERNAL));
     }
-    this.#pump?.resume();
+    this.#extras?.pump?.resume();
   }
 
   // The request pump.
@@ -205,13 +214,13 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   }
 
   override onSendable(): void {
-    this.#pump?.resume();
+    this.#extras?.pump?.resume();
   }
 
   // The session.
 
   override onHeaders(metadata: Metadata): void {
-    this.report(this.#options.onHeader, metadata);
+    this.report(this.#extras?.options.onHeader, metadata);
   }
 
   override onHalfClose(): void {
@@ -220,7 +229,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
 
   override onStatus(ending: Ending): void {
     if (this.is(Mark.Settled)) return;
-    const { onHeader, onTrailer } = this.#options;
+    const { onHeader, onTrailer } = this.#extras?.options ?? NO_OPTIONS;
     if (onHeader !== undefined && !this.is(Mark.ReceivedHeaders)) this.report(onHeader, new Metadata());
     if (onTrailer !== undefined) this.report(onTrailer, ending.trailers ?? new Metadata());
     if (this.is(Mark.Settled)) return; // a callback threw
@@ -281,8 +290,9 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
 
   #settle(): void {
     this.mark(Mark.Settled);
-    if (this.#links !== undefined) for (const link of this.#links) link.remove();
-    this.#pump?.stop();
+    if (this.#extras === undefined) return;
+    for (const link of this.#extras.links) link.remove();
+    this.#extras.pump?.stop();
   }
 
   /** Tell the user's callback; what it throws ends the call rather than the connection. */

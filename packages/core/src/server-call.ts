@@ -1,5 +1,5 @@
 /** The serving side of calls. */
-import { CancelSource, type CancelReason } from "./cancellation.js";
+import { Cancellation, toError, type CancelReason } from "./cancellation.js";
 import type { Channel } from "./channel.js";
 import type { MessageCodec, MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
@@ -94,10 +94,7 @@ export class RefusedCall extends Stream implements AcceptedStream {
 export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Sink {
   readonly bound: BoundMethod;
   readonly channel: Channel;
-  /** Why the call was cancelled, once it was. */
-  cancelled: CancelReason | undefined = undefined;
-  #cancellation: CancelSource | undefined = undefined;
-  #controller: AbortController | undefined = undefined;
+  #cancellation: Cancellation | undefined = undefined;
   /** What came with the call, until somebody looks at it. */
   #metadata: ReceivedBlock | Metadata | undefined;
   header: Metadata | undefined = undefined;
@@ -124,17 +121,14 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     return (this.#metadata = metadata === undefined ? new Metadata() : Metadata.fromBlock(metadata));
   }
 
-  /** Calls that the handler makes with `parent: context`. */
-  get cancellation(): CancelSource {
-    return (this.#cancellation ??= new CancelSource());
+  /** For calls that the handler makes with `parent: context`, and its signal. Made for the first of them. */
+  get cancellation(): Cancellation {
+    return (this.#cancellation ??= new Cancellation());
   }
 
-  get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController();
-      if (this.cancelled !== undefined) this.#controller.abort(toError(this.cancelled));
-    }
-    return this.#controller.signal;
+  /** Why the call was cancelled, once it was. */
+  get cancelled(): CancelReason | undefined {
+    return this.#cancellation?.reason;
   }
 
   begin(): void {
@@ -282,7 +276,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       header: (this.header ??= new Metadata()),
       trailer: (this.trailer ??= new Metadata()),
       deadline: context.deadline,
-      signal: this.signal,
+      signal: this.cancellation.signal,
       context,
       requests: definition.requestStream ? (request as AsyncIterable<unknown>) : once(request),
     };
@@ -335,11 +329,10 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   #cancel(reason: CancelReason): void {
     if (this.cancelled !== undefined) return;
     this.mark(Mark.ResponseDone);
-    this.cancelled = reason;
+    this.cancellation.reason = reason;
     this.#requests?.fail(toError(reason));
     this.#pump?.stop();
-    this.#cancellation?.cancel(reason);
-    this.#controller?.abort(toError(reason));
+    this.cancellation.cancel(reason);
   }
 
   /** The handler has settled: one fewer counts against the connection's limit, and what it was lent ends. */
@@ -392,7 +385,7 @@ class CallContext implements ServerContext {
   }
 
   get signal(): AbortSignal {
-    return this.call.signal;
+    return this.call.cancellation.signal;
   }
 
   get deadline(): Date | undefined {
@@ -435,10 +428,6 @@ class CallContext implements ServerContext {
       throw new RpcError(Status.FAILED_PRECONDITION, `the ${what} of ${this.method} have been sent already`);
     }
   }
-}
-
-function toError(reason: CancelReason): RpcError {
-  return new RpcError(reason.code, reason.text, { cause: reason.cause, mayHaveRun: true });
 }
 
 function endingOf(error: unknown, trailer: Metadata | undefined): Ending {
