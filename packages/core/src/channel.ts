@@ -549,7 +549,7 @@ class SessionWaiter implements Expiring {
   readonly #resolve: (ready: Ready) => void;
   readonly #reject: (error: RpcError) => void;
   readonly #leave: () => void;
-  #links: CancelLink[] = [];
+  #links: readonly CancelLink[] = [];
   #deadline: Deadline | undefined = undefined;
 
   constructor(

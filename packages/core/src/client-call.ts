@@ -84,12 +84,14 @@ export function alreadyCancelled(options: CallOptions): CancelReason | undefined
   return options.parent === undefined ? undefined : contextCall(options.parent).cancelled;
 }
 
+const NO_LINKS: readonly CancelLink[] = [];
+
 /** Make `target` hear of cancellation by the signal and the parent of `options`. */
-export function listenForCancel(options: CallOptions, target: Cancellable): CancelLink[] {
-  const links: CancelLink[] = [];
-  if (options.signal !== undefined) links.push(sourceOf(options.signal).add(target));
-  if (options.parent !== undefined) links.push(contextCall(options.parent).cancellation.add(target));
-  return links;
+export function listenForCancel({ signal, parent }: CallOptions, target: Cancellable): readonly CancelLink[] {
+  const bySignal = signal === undefined ? undefined : sourceOf(signal).add(target);
+  if (parent === undefined) return bySignal === undefined ? NO_LINKS : [bySignal];
+  const byParent = contextCall(parent).cancellation.add(target);
+  return bySignal === undefined ? [byParent] : [bySignal, byParent];
 }
 
 function cannotLend({ path }: MethodInfo): RpcError {
@@ -102,7 +104,7 @@ function cannotLend({ path }: MethodInfo): RpcError {
 /** What calls have that were given options, or a source of requests. */
 class Extras {
   /** Membership in what may cancel the call. */
-  links: readonly CancelLink[] = [];
+  links = NO_LINKS;
 
   constructor(
     readonly options: CallOptions,
