@@ -189,10 +189,15 @@ export type SegmentKind = "memfd" | "posix" | "sysv" | "file";
  */
 export interface Segment {
   /**
-   * The mapping: 4,096 bytes, the first ring's data twice, the second ring's data twice, the first end's blocks, the second
-   * end's. The peer can write to it at any time. Detached by `close`. It must never be transferred, nor handed to users.
+   * The mapping before the blocks: 4,096 bytes, the first ring's data twice, the second ring's data twice. The peer can write to
+   * it at any time. Detached by `close`. It must never be transferred, nor handed to users.
    */
   readonly buffer: ArrayBuffer;
+  /**
+   * What follows: the first end's blocks, the second end's. As `buffer`, and made when it is first read: V8 counts memory that
+   * JavaScript can see as if it were its own, and collects garbage all the more. Throws if the segment is closed, or has none.
+   */
+  readonly blocks: ArrayBuffer;
   /**
    * `fault[0]` becomes 1 when a page of the segment was found missing (its file was truncated): all of it has been replaced
    * by zeroes in this process, and what is in it means nothing any more.
@@ -203,7 +208,7 @@ export interface Segment {
   /** Close the descriptor once the peer has a copy; the mapping remains. Idempotent. */
   closeHandle(): void;
   /**
-   * `buffer[start..start + length)` as an ArrayBuffer of its own, to be handed to users until `recall`. The memory stays
+   * `length` bytes of the mapping (which begins with `buffer`, and goes on with `blocks`) from `start` on as an ArrayBuffer of its own, to be handed to users until `recall`. The memory stays
    * mapped as long as anything refers to it, also where a user has moved it.
    */
   lend(start: number, length: number): ArrayBuffer;
@@ -252,8 +257,7 @@ export interface RingWaiter {
   readonly words: Int32Array;
   /**
    * Wait for up to `timeoutMs` (Infinity for ever): 1 when there is something to take or the room that was waited for, -1 when
-   * the peer is gone and all that it published has been taken, 0 when the time is over. With 0 it only looks, and may take a
-   * millisecond to notice that the peer is gone.
+   * the peer is gone and all that it published has been taken, 0 when the time is over. With 0 it only looks.
    */
   wait(timeoutMs: number): -1 | 0 | 1;
   ring(how: number): void;

@@ -7,20 +7,41 @@ const BLOCK = 1 << 20;
 const CAPACITY = 64 << 10;
 const BLOCKS = 4096 + 4 * CAPACITY;
 
+describe("Segment.blocks", function () {
+  needsAddon(this);
+
+  it("shows the memory behind the rings, until the segment is closed", () => {
+    const segment = new native.Segment("memfd", CAPACITY, BLOCK);
+    const { blocks } = segment;
+    expect(segment.buffer.byteLength).to.equal(BLOCKS);
+    expect(blocks.byteLength).to.equal(8 * BLOCK);
+    expect(segment.blocks).to.equal(blocks);
+    segment.close();
+    expect(blocks.byteLength).to.equal(0);
+    expect(() => segment.blocks).to.throw(/closed/);
+  });
+
+  it("refuses where there are none", () => {
+    const segment = new native.Segment("posix", CAPACITY, 0);
+    expect(() => segment.blocks).to.throw(/no blocks/);
+    segment.close();
+  });
+});
+
 describe("Segment.lend", function () {
   needsAddon(this);
 
   it("shows a part of the memory, until it is recalled", () => {
     const segment = new native.Segment("memfd", CAPACITY, BLOCK);
-    const whole = new Uint8Array(segment.buffer);
+    const blocks = new Uint8Array(segment.blocks);
     const lent = new Uint8Array(segment.lend(BLOCKS + 8, 100));
     expect(lent.length).to.equal(100);
-    whole[BLOCKS + 8] = 7;
-    whole[BLOCKS + 107] = 8;
+    blocks[8] = 7;
+    blocks[107] = 8;
     expect([lent[0], lent[99]]).to.deep.equal([7, 8]);
     segment.recall(lent.buffer);
     expect(lent.length).to.equal(0);
-    expect(whole[BLOCKS + 8]).to.equal(7);
+    expect(blocks[8]).to.equal(7);
     // Twice is harmless, and the range can be lent again.
     segment.recall(lent.buffer);
     segment.recall(segment.lend(BLOCKS + 8, 100));
@@ -29,7 +50,7 @@ describe("Segment.lend", function () {
 
   it("refuses ranges that are not in the segment, and what it has not lent", () => {
     const segment = new native.Segment("memfd", CAPACITY, BLOCK);
-    const size = segment.buffer.byteLength;
+    const size = segment.buffer.byteLength + segment.blocks.byteLength;
     for (const [start, length] of [
       [-1, 1],
       [0, 0],

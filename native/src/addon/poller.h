@@ -26,15 +26,27 @@ class Poller {
   void Add(RingChannel& channel);
   void Remove(RingChannel& channel);
 
+  // A channel that may be polled for up to `max_window_ns` has sent something, or something has come.
+  void NoteSent(uint64_t now, uint64_t max_window_ns);
+  void NoteReceived(uint64_t now, uint64_t max_window_ns);
+
+  // For how long to poll after the last action, of at most `max_window_ns`.
+  uint64_t Window(uint64_t max_window_ns) const;
+
   // Monotonic, in nanoseconds.
   static uint64_t Now() { return uv_hrtime(); }
 
  private:
+  // What was done last: other answers are to be expected after each.
+  enum Action { kSent, kReceived, kActions };
+
   void Run();
-  bool Serve();
-  bool Spin();
-  bool AnyAwaits(uint64_t now) const;
+  bool Serve(uint64_t now);
+  bool Spin(uint64_t now);
+  bool Awaits(uint64_t now);
   bool PutToSleep(uint64_t now);
+
+  void Learn(uint64_t waited, uint64_t max_window_ns);
 
   Environment& environment_;
   // A removed channel leaves a null, which Run takes out, so that what a callback does is no harm to a loop over it.
@@ -42,6 +54,11 @@ class Poller {
   Handle<uv_prepare_t> prepare_;
   // Active while a channel must be looked at again soon: the loop does not wait then.
   Handle<uv_idle_t> idle_;
+
+  // How often the window after each action was halved, adapted to whether polling pays: see Learn.
+  int halvings_[kActions] = {};
+  Action last_action_ = kReceived;
+  uint64_t last_active_ = 0;
 };
 
 }  // namespace sluice

@@ -14,12 +14,9 @@ namespace sluice {
 
 namespace {
 
-// A window that shrinks below this is not worth a look; it is where one begins again.
-constexpr uint64_t kMinWindowNs = 10'000;
 constexpr int kMaxPollMicroseconds = 1000;
-// Where both ends sleep, an answer takes as long as waking both of them. So a wait of this many windows may become one that
-// a window covers, as soon as both ends poll.
-constexpr uint64_t kHopefulWindows = 4;
+// To be looked at in so many turns in vain takes as long as to be woken once through the doorbell, at both ends.
+constexpr int kMaxVainTurns = 64;
 
 }  // namespace
 
@@ -54,7 +51,6 @@ RingChannel::RingChannel(const Napi::CallbackInfo& info)
     peer_ = &header.endpoints[1 - endpoint];
     capacity_ = segment.capacity();
     max_window_ns_ = static_cast<uint64_t>(poll_us) * 1000;
-    std::fill(window_ns_, window_ns_ + kActions, max_window_ns_);
 
     Napi::Int32Array words = Napi::Int32Array::New(info.Env(), kWords);
     words_ = words.Data();
@@ -110,7 +106,7 @@ void RingChannel::HearDoorbell(bool last) {
   if (count <= 0) return CloseAndTell("onEnd", environment().env().Undefined());
   sleeping_->store(os::kAwake, std::memory_order_release);
   environment().poller().Add(*this);
-  Wake();
+  Wake(Poller::Now());
 }
 
 // Whether there is something to take, or the room that was waited for. What the peer wrote is judged by JavaScript.
@@ -121,19 +117,27 @@ bool RingChannel::Ready() const {
   return mapping_->fault->load(std::memory_order_relaxed) != 0;
 }
 
-void RingChannel::Wake() {
-  const uint64_t now = Poller::Now();
+// What is sent in answer is noted by the poller, which looks at the clock anyway.
+void RingChannel::Wake(uint64_t now) {
   NoteSending(now);
-  Learn(now - last_active_);
-  last_action_ = kReceived;
+  environment().poller().NoteReceived(now, max_window_ns_);
   last_active_ = now;
+  vain_turns_ = 0;
   Tell(on_wake_.Value(), {}, nullptr);
-  if (!closed()) NoteSending(Poller::Now());
 }
 
-bool RingChannel::Awaits(uint64_t now) {
-  NoteSending(now);
-  return now < last_active_ + window_ns_[last_action_];
+void RingChannel::NoteSending(uint64_t now) {
+  if (word(kPublished) == seen_published_) return;
+  seen_published_ = word(kPublished);
+  environment().poller().NoteSent(now, max_window_ns_);
+  last_active_ = now;
+  vain_turns_ = 0;
+}
+
+// While the poller polls: whether this channel should be among what it looks at.
+bool RingChannel::IsWorthALook(uint64_t now) {
+  if (max_window_ns_ == 0) return false;
+  return now < last_active_ + environment().poller().Window(max_window_ns_) || ++vain_turns_ < kMaxVainTurns;
 }
 
 // Raises the flag, after which the peer rings; false if there is something to do after all.
@@ -144,27 +148,6 @@ bool RingChannel::Sleep() {
   if (!Ready()) return true;
   sleeping_->store(os::kAwake, std::memory_order_seq_cst);
   return false;
-}
-
-void RingChannel::NoteSending(uint64_t now) {
-  if (word(kPublished) == seen_published_) return;
-  seen_published_ = word(kPublished);
-  // Nothing came until this side went on by itself: polling for as long would have been in vain.
-  if (last_action_ == kReceived && now - last_active_ > kHopefulWindows * max_window_ns_) Learn(now - last_active_);
-  last_action_ = kSent;
-  last_active_ = now;
-}
-
-// Adapts how long to poll after the last action, now that something has come `waited` nanoseconds after it: as the Linux
-// kernel's KVM adapts its polling for a halted guest (Documentation/virt/kvm/halt-polling.rst). A wait that a window
-// might cover doubles the window, any other halves it.
-void RingChannel::Learn(uint64_t waited) {
-  uint64_t& window = window_ns_[last_action_];
-  if (waited <= kHopefulWindows * max_window_ns_) {
-    window = std::min(std::max(2 * window, kMinWindowNs), max_window_ns_);
-  } else {
-    window = window < 2 * kMinWindowNs ? 0 : window / 2;
-  }
 }
 
 void RingChannel::Close(const Napi::CallbackInfo&) { Close(); }

@@ -27,9 +27,6 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
 
   // What JavaScript and this object tell each other; the indices are those of `words` in index.ts.
   enum Word { kTaken, kPublished, kWaiting, kListed, kWords };
-  // What was done last: other answers are to be expected after each.
-  enum Action { kSent, kReceived, kActions };
-
   void Start(const Napi::CallbackInfo& info);
   void Watch(const Napi::CallbackInfo& info);
   void Ring(const Napi::CallbackInfo& info);
@@ -42,12 +39,11 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
 
   // Called by the poller.
   bool Ready() const;
-  void Wake();
-  bool Awaits(uint64_t now);
-  bool Sleep();
-
+  void Wake(uint64_t now);
   void NoteSending(uint64_t now);
-  void Learn(uint64_t waited);
+  bool IsWorthALook(uint64_t now);
+  bool Sleep();
+  uint64_t max_window_ns() const { return max_window_ns_; }
 
   uint32_t word(Word index) const { return static_cast<uint32_t>(words_[index]); }
   bool listed() const { return words_[kListed] != 0; }
@@ -69,11 +65,11 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   std::optional<Poll> poll_;
   bool started_ = false;
 
-  // How long to poll after each action, adapted to whether it pays: see Learn.
+  // How long to poll at most; 0 for not at all.
   uint64_t max_window_ns_;
-  uint64_t window_ns_[kActions];
-  Action last_action_ = kReceived;
   uint64_t last_active_ = 0;
+  // How often it was looked at since for the sake of others only.
+  int vain_turns_ = 0;
   uint32_t seen_published_ = 0;
 };
 

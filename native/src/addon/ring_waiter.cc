@@ -8,13 +8,6 @@
 
 namespace sluice {
 
-namespace {
-
-// How old the knowledge may be that the peer lives, when it is asked for without waiting: asking costs a system call.
-constexpr std::chrono::milliseconds kFresh(1);
-
-}  // namespace
-
 Napi::Function RingWaiter::Define(Napi::Env env) {
   return DefineClass(env, "RingWaiter",
                      {
@@ -80,10 +73,7 @@ bool RingWaiter::Ready() const {
   return mapping_->fault->load(std::memory_order_relaxed) != 0;
 }
 
-bool RingWaiter::PeerGone() {
-  const os::Clock::time_point now = os::Clock::now();
-  if (now - looked_ < kFresh) return false;
-  looked_ = now;
+bool RingWaiter::PeerGone() const {
   pollfd item{fd_.get(), POLLRDHUP, 0};
   return os::Uninterrupted([&] { return poll(&item, 1, 0); }) == 1;
 }

@@ -30,7 +30,7 @@ class RingWaiter : public Napi::ObjectWrap<RingWaiter> {
 
   os::Woken Wait(double milliseconds);
   bool Ready() const;
-  bool PeerGone();
+  bool PeerGone() const;
   void Close();
 
   uint32_t word(Word index) const { return static_cast<uint32_t>(words_[index]); }
@@ -46,7 +46,6 @@ class RingWaiter : public Napi::ObjectWrap<RingWaiter> {
   os::UniqueFd fd_;
   os::Sleeping how_;
   std::chrono::microseconds poll_;
-  os::Clock::time_point looked_{};
 };
 
 }  // namespace sluice

@@ -46,6 +46,7 @@ napi_value Show(Napi::Env env, uint8_t* data, size_t size, napi_finalize drop, v
 Napi::Function Segment::Define(Napi::Env env) {
   return DefineClass(env, "Segment",
                      {
+                         InstanceAccessor<&Segment::Blocks>("blocks"),
                          InstanceAccessor<&Segment::Handle>("handle"),
                          InstanceMethod<&Segment::CloseHandle>("closeHandle"),
                          InstanceMethod<&Segment::Close>("close"),
@@ -87,24 +88,42 @@ Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(inf
       mapping_->guard.emplace(segment->data(), segment->size(), *mapping_->fault);
     }
 
-    // The view keeps the mapping: whoever holds it may still look.
-    auto* const keep = new std::shared_ptr<Mapping>(mapping_);
-    const auto drop = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Mapping>*>(hint); };
-    napi_value value;
+    Napi::Value value;
     try {
-      value = Show(env, segment->data(), segment->size(), drop, keep);
+      value = ShowMapping(env, 0, segment->rings_size());
     } catch (...) {
-      delete keep;
       mapping_->guard.reset();
       segment.reset();
       throw;
     }
-    const Napi::ArrayBuffer buffer(env, value);
+    const Napi::ArrayBuffer buffer = value.As<Napi::ArrayBuffer>();
     buffer_ = Napi::Reference<Napi::ArrayBuffer>::New(buffer, 0);
     Napi::Object self = info.This().As<Napi::Object>();
     self.TypeTag(&kTypeTag);
     self.DefineProperty(Napi::PropertyDescriptor::Value("buffer", buffer, napi_enumerable));
     self.DefineProperty(Napi::PropertyDescriptor::Value("fault", fault, napi_enumerable));
+  });
+}
+
+// The view keeps the mapping: whoever holds it may still look.
+Napi::Value Segment::ShowMapping(Napi::Env env, size_t start, size_t size) {
+  auto keep = std::make_unique<std::shared_ptr<Mapping>>(mapping_);
+  const auto drop = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Mapping>*>(hint); };
+  const Napi::Value shown(env, Show(env, mapping_->segment->data() + start, size, drop, keep.get()));
+  keep.release();
+  return shown;
+}
+
+Napi::Value Segment::Blocks(const Napi::CallbackInfo& info) {
+  return FromJavaScript(info.Env(), [&]() -> Napi::Value {
+    const std::optional<os::Segment>& segment = mapping_->segment;
+    if (!segment) throw os::ArgumentError("the segment is closed");
+    const size_t start = segment->rings_size();
+    if (start == segment->size()) throw os::ArgumentError("the segment has no blocks");
+    if (blocks_.IsEmpty()) {
+      blocks_ = Napi::Persistent(ShowMapping(info.Env(), start, segment->size() - start).As<Napi::ArrayBuffer>());
+    }
+    return blocks_.Value();
   });
 }
 
@@ -120,6 +139,10 @@ void Segment::Close(const Napi::CallbackInfo& info) {
   if (!mapping_->segment) return;
   if (mapping_->channels > 0) throw Napi::Error::New(info.Env(), "close the segment's ring channels first");
   buffer_.Value().Detach();
+  if (!blocks_.IsEmpty()) {
+    blocks_.Value().Detach();
+    blocks_.Reset();
+  }
   if (mapping_->loans.empty()) {
     mapping_->guard.reset();
     mapping_->segment.reset();

@@ -49,16 +49,21 @@ class Segment : public Napi::ObjectWrap<Segment> {
   uint32_t capacity() const { return capacity_; }
 
  private:
+  Napi::Value Blocks(const Napi::CallbackInfo& info);
   Napi::Value Handle(const Napi::CallbackInfo& info);
   void CloseHandle(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
   Napi::Value Lend(const Napi::CallbackInfo& info);
   void Recall(const Napi::CallbackInfo& info);
 
+  Napi::Value ShowMapping(Napi::Env env, size_t start, size_t size);
+
   std::shared_ptr<Mapping> mapping_ = std::make_shared<Mapping>();
   uint32_t capacity_ = 0;
   // Weak: a property of this object holds it.
   Napi::Reference<Napi::ArrayBuffer> buffer_;
+  // Empty until JavaScript asks for them.
+  Napi::Reference<Napi::ArrayBuffer> blocks_;
 };
 
 }  // namespace sluice

@@ -156,7 +156,9 @@ class Segment {
   // Valid as long as the Segment.
   uint8_t* data() const { return data_; }
   // Bytes mapped at data().
-  size_t size() const { return kSegmentHeaderBytes + 4 * size_t{capacity_} + blocks_bytes(); }
+  size_t size() const { return rings_size() + blocks_bytes(); }
+  // What precedes the blocks.
+  size_t rings_size() const { return kSegmentHeaderBytes + 4 * size_t{capacity_}; }
   uint32_t capacity() const { return capacity_; }
   SegmentHeader& header() const { return *reinterpret_cast<SegmentHeader*>(data_); }
 

@@ -1383,8 +1383,7 @@ export class Session implements ConnectionHandler {
       if (codec !== undefined) this.#encodeAside(stream, codec, message);
       return Sent.NoRoom;
     }
-    const { memory } = connection;
-    let { rangeStart } = connection;
+    let { memory, rangeStart } = connection;
     let at = rangeStart + FRAME_HEADER_BYTES;
     let flags = 0;
     if (opening !== undefined) {
@@ -1437,7 +1436,7 @@ export class Session implements ConnectionHandler {
         if (overflowed) this.#keepEncoded(stream, writer);
         else {
           at = writer.position;
-          ({ rangeStart } = connection);
+          ({ memory, rangeStart } = connection);
           this.#checkMessage(at - writer.start);
         }
       } catch (error) {
@@ -1516,8 +1515,8 @@ export class Session implements ConnectionHandler {
     const most = Math.min(this.#maxLargeBytes, this.#frameCredit);
     if (head + bytes > most || !connection.large!.available) return undefined;
     connection.widen!(head + used, head + bytes);
-    const { rangeStart, rangeEnd } = connection;
-    return { start: rangeStart + head, end: Math.min(rangeEnd, rangeStart + most) };
+    const { memory, rangeStart, rangeEnd } = connection;
+    return { memory, start: rangeStart + head, end: Math.min(rangeEnd, rangeStart + most) };
   };
 
   /** Write the stream's pending HEADERS, if there is room. */

@@ -49,12 +49,24 @@ export type SyncClient<S extends ServiceDefinition> = {
   ]: SyncMethod<S["methods"][K]>;
 };
 
-/** Timers that fire only while somebody waits. */
+/** How old the knowledge may be that the peer lives, when a call is begun: to ask takes a system call. */
+const FRESH_MS = 1;
+
+/**
+ * A clock that its user has to look at, and timers that fire only while somebody waits. To read the system's clock takes as
+ * long as a tenth of what a call may.
+ */
 class WaitingClock implements Clock {
   readonly #timers = new Set<{ readonly at: number; readonly callback: () => void }>();
+  #now = performance.now();
 
+  /** The time of the last `look`. */
   now(): number {
-    return performance.now();
+    return this.#now;
+  }
+
+  look(): number {
+    return (this.#now = performance.now());
   }
 
   setTimer(callback: () => void, delayMs: number): Timer {
@@ -64,16 +76,16 @@ class WaitingClock implements Clock {
     return { cancel: () => void this.#timers.delete(timer), ref() {}, unref() {} };
   }
 
-  /** How long until the next timer is due; Infinity if there is none. */
-  get untilNextMs(): number {
+  /** Looks how long it is until the next timer is due; Infinity if there is none. */
+  untilNextMs(): number {
     let next = Infinity;
     for (const { at } of this.#timers) next = Math.min(next, at);
-    return Math.max(0, next - this.now());
+    return Math.max(0, next - this.look());
   }
 
   fireDue(): void {
     if (this.#timers.size === 0) return;
-    const now = this.now();
+    const now = this.look();
     for (const timer of [...this.#timers]) {
       if (timer.at <= now && this.#timers.delete(timer)) timer.callback();
     }
@@ -107,6 +119,8 @@ export class SyncChannel implements SessionOwner {
   #error: Error | undefined;
   /** A call is being begun or waited for: nothing else may be. */
   #busy = false;
+  /** When the connection was last asked for what came between the calls, its end among it. */
+  #asked = 0;
 
   /** `dial` makes a connection, blocking for up to so many milliseconds. Nothing is dialled before the first call. */
   constructor(address: string, dial: (timeoutMs: number) => BlockingConnection, options: SyncChannelOptions) {
@@ -145,9 +159,11 @@ export class SyncChannel implements SessionOwner {
     if (session === undefined || session.closed) return;
     this.#exclusively(() => {
       session.drain("the client is closed");
-      const until = this.#clock.now() + CLOSE_MS;
-      while (!this.#connection!.ended && session.localStreams === 0 && this.#clock.now() < until) {
-        this.#wait(until - this.#clock.now());
+      let now = this.#clock.look();
+      const until = now + CLOSE_MS;
+      while (!this.#connection!.ended && session.localStreams === 0 && now < until) {
+        this.#wait(until - now);
+        now = this.#clock.look();
       }
       session.destroy(new RpcError(Status.CANCELLED, "the synchronous client was closed"));
     });
@@ -191,7 +207,7 @@ export class SyncChannel implements SessionOwner {
         : options === NO_OPTIONS
           ? this.#bounded
           : { ...options, timeoutMs: this.#timeoutMs };
-    const expireAt = expiryOf(bounded, this.#clock.now());
+    const expireAt = expiryOf(bounded, this.#clock.look());
     const call = new SyncCall(this.#ready(expireAt ?? Infinity), method);
     call.begin(request, undefined, bounded, expireAt);
     return call;
@@ -202,8 +218,7 @@ export class SyncChannel implements SessionOwner {
     if (this.#closed) {
       throw new RpcError(Status.FAILED_PRECONDITION, "the synchronous client has been closed; make another");
     }
-    // What has come between the calls may be the end of the connection, or the news that the peer wants none.
-    if (this.#session?.ready === true) this.#wait(0);
+    if (this.#session?.ready === true) this.#ask();
     if (this.#session?.ready === true) return this.#session;
 
     if (this.#connection !== undefined && !this.#connection.traits.reconnectable) {
@@ -216,7 +231,7 @@ export class SyncChannel implements SessionOwner {
         },
       );
     }
-    const now = this.#clock.now();
+    let now = this.#clock.look();
     if (expireAt <= now) throw deadlineError(false);
     // Calls that are still being iterated on a connection that drains go no further.
     this.#session?.destroy(
@@ -226,9 +241,10 @@ export class SyncChannel implements SessionOwner {
     try {
       connection = this.#dial(Math.min(expireAt - now, this.#limits.handshakeTimeoutMs));
     } catch (error) {
-      if (this.#clock.now() >= expireAt) throw deadlineError(false);
+      if (this.#clock.look() >= expireAt) throw deadlineError(false);
       throw error;
     }
+    now = this.#clock.look();
     const session = new Session({
       connection,
       connecting: connection.connecting,
@@ -244,12 +260,12 @@ export class SyncChannel implements SessionOwner {
     this.#session = session;
     this.#error = undefined;
     session.start();
-    while (!session.ready && !session.closed) {
-      if (this.#clock.now() >= expireAt) {
+    for (; !session.ready && !session.closed; now = this.#clock.look()) {
+      if (now >= expireAt) {
         session.destroy(new RpcError(Status.CANCELLED, "the call that made this connection ended first"));
         throw deadlineError(false);
       }
-      this.#wait(expireAt - this.#clock.now());
+      this.#wait(expireAt - now);
     }
     if (session.ready) return session;
     const cause = this.#error as Error | undefined;
@@ -260,10 +276,19 @@ export class SyncChannel implements SessionOwner {
     );
   }
 
+  /** Takes what has come between the calls: it may be the end of the connection, or the news that the peer wants none. */
+  #ask(): void {
+    const connection = this.#connection!;
+    const now = this.#clock.now();
+    if (!connection.mayHaveInput && now - this.#asked < FRESH_MS) return;
+    this.#asked = now;
+    this.#wait(0);
+  }
+
   /** Waits until `done`; a call ends at its deadline at the latest. */
   #await(done: () => boolean): void {
     while (!done()) {
-      this.#connection!.wait(this.#clock.untilNextMs);
+      this.#connection!.wait(this.#clock.untilNextMs());
       if (done()) return;
       this.#clock.fireDue();
     }
@@ -272,7 +297,7 @@ export class SyncChannel implements SessionOwner {
   /** Lets the connection work, after up to `timeoutMs` in which there is nothing to do, and deadlines pass. */
   #wait(timeoutMs: number): void {
     // What is left of a time may be less than nothing by now.
-    this.#connection!.wait(Math.max(0, Math.min(timeoutMs, this.#clock.untilNextMs)));
+    this.#connection!.wait(Math.max(0, Math.min(timeoutMs, this.#clock.untilNextMs())));
     this.#clock.fireDue();
   }
 

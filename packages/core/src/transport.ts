@@ -139,6 +139,8 @@ export interface BlockingConnection extends Connection {
   readonly connecting: boolean;
   /** Whether it is over, which `wait` tells the handler at the latest. */
   readonly ended: boolean;
+  /** Whether `wait` may have something to deliver at once, as far as that is known without a system call. */
+  readonly mayHaveInput: boolean;
   /**
    * Delivers what has arrived. If there is nothing, waits for up to `timeoutMs` (which may be Infinity) first; also for room
    * after a `reserve` that returned false, and for the peer's end. May return early with nothing delivered.

@@ -50,7 +50,8 @@ function corrupt(ring: Ring, random: Random): void {
       // A block that is being read or written: its frame's header, its message's first fields, or its last.
       if (ring.blockBytes === 0) return;
       const at = ring.blockAt(side, random.below(2)) + random.pick([0, 150_000]) + random.below(1000);
-      return ring.store(at & ~3, value);
+      ring.blocks.writeUInt32LE(value >>> 0, at & ~3);
+      return;
     }
     default: // anywhere
       return ring.store(random.below(ring.words.length) * 4, value);

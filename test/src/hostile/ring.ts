@@ -138,6 +138,7 @@ export class Ring {
   readonly peer: Side;
   head = 0;
   tail = 0;
+  #blocks: Buffer | undefined;
 
   constructor(
     readonly segment: Segment,
@@ -163,14 +164,19 @@ export class Ring {
     return HEADER_BYTES + ring * 2 * this.capacity + (position & (this.capacity - 1));
   }
 
-  /** Where in the segment a block is that `writer` writes. */
+  /** Memory of the blocks, if there are any. */
+  get blocks(): Buffer {
+    return (this.#blocks ??= Buffer.from(this.segment.blocks));
+  }
+
+  /** Where in `blocks` one is that `writer` writes. */
   blockAt(writer: Side, block: number): number {
-    return HEADER_BYTES + 4 * this.capacity + (writer * BLOCKS + block) * this.blockBytes;
+    return (writer * BLOCKS + block) * this.blockBytes;
   }
 
   /** Put a frame into a block, and write the record that tells of it. */
   writeBlock(block: number, frame: Buffer): void {
-    frame.copy(this.bytes, this.blockAt(this.side, block));
+    frame.copy(this.blocks, this.blockAt(this.side, block));
     this.store(Word.block(this.side, block), 1);
     this.tellOfBlock(block, frame.length);
   }

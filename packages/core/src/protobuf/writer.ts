@@ -12,6 +12,7 @@ const RETAINED_BYTES = 1024 * 1024;
 
 /** A part of the memory that a writer writes to. */
 export interface Range {
+  readonly memory: Uint8Array;
   readonly start: number;
   readonly end: number;
 }
@@ -48,7 +49,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
 
   /**
    * Start a message in `memory[start..end)`, forgetting whatever was being written. When that is exhausted `widen` is called, if
-   * given, once. If it returns a range of the same memory for the `bytes` that the message has at least, to which it has moved
+   * given, once. If it returns a range of any memory for the `bytes` that the message has at least, to which it has copied
    * the first `used`, writing goes on there instead of in scratch.
    */
   begin(
@@ -331,6 +332,7 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
     const wider = this.widen?.(written + ahead, written + size);
     this.widen = undefined;
     if (wider !== undefined) {
+      this.memory = wider.memory;
       this.start = wider.start;
       this.position = wider.start + written;
       this.limit = wider.end;

@@ -8,7 +8,7 @@ import { BlockingByteChannel } from "./byte-channel.js";
 const INPUT_BYTES = 128 * 1024;
 
 /** How often to look for an answer before the addon polls, which yields the processor: together about a microsecond. */
-const LOOKS = 100;
+const LOOKS = 200;
 
 /** Frames over descriptors that its user waits on. */
 export class BlockingStreamConnection extends StreamConnection implements BlockingConnection {
@@ -37,6 +37,11 @@ export class BlockingStreamConnection extends StreamConnection implements Blocki
     );
     this.#channel = channel!;
     this.connecting = connecting;
+  }
+
+  /** Only reading tells. */
+  get mayHaveInput(): boolean {
+    return true;
   }
 
   wait(timeoutMs: number): void {
@@ -71,6 +76,10 @@ export class BlockingRingConnection extends RingConnection implements BlockingCo
     );
     this.#waiter = waiter;
     this.#polls = pollUs > 0;
+  }
+
+  get mayHaveInput(): boolean {
+    return this.ended || this.look(1);
   }
 
   wait(timeoutMs: number): void {

@@ -1,6 +1,6 @@
 import type { LargeFrame, LargeFrames } from "@sluice/core";
 import type { Segment } from "@sluice/native";
-import { BLOCKS, FREE, USED, blockOffset, blockStateOffset, type Endpoint } from "./layout.js";
+import { BLOCKS, FREE, USED, blockOffset, blocksOffset, blockStateOffset, type Endpoint } from "./layout.js";
 
 /**
  * The blocks of one end of a segment: memory for frames that are too large for the ring, which only tells of them. A reader may
@@ -14,10 +14,12 @@ export class Blocks implements LargeFrames {
   readonly maxBytes: number;
 
   readonly #segment: Segment;
-  readonly #memory: Uint8Array;
+  /** Not mapped before a block is needed: most connections need none. */
+  #memory: Uint8Array | undefined;
   readonly #shared: Int32Array;
   readonly #endpoint: Endpoint;
-  readonly #capacity: number;
+  /** Where in the segment the blocks begin. */
+  readonly #base: number;
   /** Which outbound blocks have been published, and were not seen free since: a bit each. */
   #used = 0;
   #closed = false;
@@ -26,11 +28,15 @@ export class Blocks implements LargeFrames {
 
   constructor(segment: Segment, capacity: number, blockBytes: number, endpoint: Endpoint) {
     this.#segment = segment;
-    this.#memory = new Uint8Array(segment.buffer);
     this.#shared = new Int32Array(segment.buffer);
     this.#endpoint = endpoint;
-    this.#capacity = capacity;
+    this.#base = blocksOffset(capacity);
     this.maxBytes = blockBytes;
+  }
+
+  /** All blocks, in which `start` and the frames' bounds are positions. */
+  get memory(): Uint8Array {
+    return (this.#memory ??= new Uint8Array(this.#segment.blocks));
   }
 
   get available(): boolean {
@@ -50,9 +56,9 @@ export class Blocks implements LargeFrames {
     return -1;
   }
 
-  /** Where an outbound block begins in the segment. */
+  /** Where in `memory` an outbound block begins. */
   start(block: number): number {
-    return blockOffset(this.#endpoint, block, this.#capacity, this.maxBytes);
+    return blockOffset(this.#endpoint, block, this.maxBytes);
   }
 
   /** The block has been written. The record that tells of it must follow. */
@@ -65,12 +71,14 @@ export class Blocks implements LargeFrames {
   receive(block: number, bytes: number): BlockFrame | undefined {
     if (block >= BLOCKS || bytes > this.maxBytes || this.#received[block] !== undefined) return undefined;
     const writer: Endpoint = this.#endpoint === 0 ? 1 : 0;
-    const start = blockOffset(writer, block, this.#capacity, this.maxBytes);
-    return (this.#received[block] = new BlockFrame(this.#segment, this.#memory, start, start + bytes, () => {
+    const start = blockOffset(writer, block, this.maxBytes);
+    const giveBack = (): void => {
       this.#received[block] = undefined;
       // SYNC POINT 8: the last look at the block, then its state.
       Atomics.store(this.#shared, blockStateOffset(writer, block) >> 2, FREE);
-    }));
+    };
+    const frame = new BlockFrame(this.#segment, this.#base, this.memory, start, start + bytes, giveBack);
+    return (this.#received[block] = frame);
   }
 
   /** The segment is about to go: nobody may look at it any more. */
@@ -85,11 +93,21 @@ class BlockFrame implements LargeFrame {
   readonly start: number;
   readonly end: number;
   readonly #segment: Segment;
+  readonly #base: number;
   #lent: ArrayBuffer[] = [];
   #giveBack: (() => void) | undefined;
 
-  constructor(segment: Segment, memory: Uint8Array, start: number, end: number, giveBack: () => void) {
+  /** `memory[start..end)`, which begins at `base` in the segment. */
+  constructor(
+    segment: Segment,
+    base: number,
+    memory: Uint8Array,
+    start: number,
+    end: number,
+    giveBack: () => void,
+  ) {
     this.#segment = segment;
+    this.#base = base;
     this.memory = memory;
     this.start = start;
     this.end = end;
@@ -103,7 +121,7 @@ class BlockFrame implements LargeFrame {
   lend(start: number, end: number): Uint8Array {
     if (this.#giveBack === undefined) throw new Error("the frame has been released");
     if (!(start >= this.start && start < end && end <= this.end)) throw new RangeError("beyond the frame");
-    const buffer = this.#segment.lend(start, end - start);
+    const buffer = this.#segment.lend(this.#base + start, end - start);
     this.#lent.push(buffer);
     return new Uint8Array(buffer);
   }

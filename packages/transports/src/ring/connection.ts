@@ -73,6 +73,8 @@ export class RingConnection implements Connection, RingHandler {
   rangeEnd = 0;
 
   readonly #segment: Segment;
+  /** The rings: `memory`, but for a range that is a block. */
+  #rings: Uint8Array;
   readonly #channel: RingChannel;
   /** Shared with the addon. */
   readonly #words: Int32Array;
@@ -122,7 +124,7 @@ export class RingConnection implements Connection, RingHandler {
     this.traits = { maxFrameBytes: this.#maxFrameBytes, peerDeath: "carrier", reconnectable: true };
     this.peer = peer;
     this.large = blockBytes > 0 ? new Blocks(segment, capacity, blockBytes, endpoint) : undefined;
-    this.memory = new Uint8Array(segment.buffer);
+    this.memory = this.#rings = new Uint8Array(segment.buffer);
     this.#shared = new Int32Array(segment.buffer);
     this.#fault = segment.fault;
     this.#outHead = headOffset(endpoint) >> 2;
@@ -160,6 +162,7 @@ export class RingConnection implements Connection, RingHandler {
       }
     }
     const start = this.#outData + (this.#head & (this.#capacity - 1));
+    this.memory = this.#rings;
     this.rangeStart = start;
     this.rangeEnd = start + (free < this.#maxFrameBytes ? free : this.#maxFrameBytes);
     return true;
@@ -180,6 +183,7 @@ export class RingConnection implements Connection, RingHandler {
       throw new RangeError(`a range of ${min} bytes, for which no memory is available`);
     }
     this.#block = block;
+    this.memory = large!.memory;
     this.rangeStart = large!.start(block);
     this.rangeEnd = this.rangeStart + large!.maxBytes;
   }
@@ -187,7 +191,7 @@ export class RingConnection implements Connection, RingHandler {
   widen(used: number, min: number): void {
     const from = this.rangeStart;
     this.#takeRange(min);
-    this.memory.copyWithin(this.rangeStart, from, from + used);
+    this.memory.set(this.#rings.subarray(from, from + used), this.rangeStart);
   }
 
   /** Asks how much room the peer has made. -1 if what it says cannot be. */
@@ -303,7 +307,7 @@ export class RingConnection implements Connection, RingHandler {
   }
 
   #release(): void {
-    this.memory = NOTHING;
+    this.memory = this.#rings = NOTHING;
     this.large?.close();
     this.#segment.close();
   }
@@ -432,7 +436,7 @@ export class RingConnection implements Connection, RingHandler {
   #copy(scratch: Scratch, bytes: number): void {
     const start = this.#inData + (this.#tail & (this.#capacity - 1));
     if (bytes > LOOP_BYTES) {
-      scratch.bytes.set(this.memory.subarray(start, start + bytes));
+      scratch.bytes.set(this.#rings.subarray(start, start + bytes));
       return;
     }
     const from = start >> 2;

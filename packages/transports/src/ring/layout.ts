@@ -46,9 +46,14 @@ export function blockStateOffset(writer: Endpoint, block: number): number {
 export const FREE = 0;
 export const USED = 1;
 
-/** Where a block that `writer` writes has its data. */
-export function blockOffset(writer: Endpoint, block: number, capacity: number, blockBytes: number): number {
-  return HEADER_BYTES + 4 * capacity + (writer * BLOCKS + block) * blockBytes;
+/** Where the blocks begin, behind the rings. */
+export function blocksOffset(capacity: number): number {
+  return HEADER_BYTES + 4 * capacity;
+}
+
+/** Where among the blocks one that `writer` writes has its data. */
+export function blockOffset(writer: Endpoint, block: number, blockBytes: number): number {
+  return (writer * BLOCKS + block) * blockBytes;
 }
 
 /** A record whose first word has this bit stands for the block of the number in the other bits; the frame's size follows. */

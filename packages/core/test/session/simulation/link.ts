@@ -77,7 +77,7 @@ class SimulatedLargeFrame implements LargeFrame {
 export class SimulatedConnection implements Connection {
   readonly traits: Traits;
   readonly peer: Peer = { address: "sim:link" };
-  readonly memory: Uint8Array;
+  memory: Uint8Array;
   rangeStart = 0;
   rangeEnd = 0;
 
@@ -94,6 +94,8 @@ export class SimulatedConnection implements Connection {
   readonly #capacityBytes: number;
   readonly #backPressure: number;
   readonly large: LargeFrames | undefined;
+  readonly #smallMemory: Uint8Array;
+  readonly #largeMemory: Uint8Array;
   /** Large frames on their way, or kept by the other end. */
   #largeOut = 0;
   readonly #kept = new Set<LargeFrame>();
@@ -114,7 +116,8 @@ export class SimulatedConnection implements Connection {
     this.#backPressure = options.backPressure ?? 0;
     const { largeFrames = 0 } = options;
     const maxBytes = largeFrames > 0 ? 3 * maxFrameBytes : maxFrameBytes;
-    this.memory = new Uint8Array(2 * maxBytes + 32).fill(POISON);
+    this.memory = this.#smallMemory = new Uint8Array(maxFrameBytes + 16).fill(POISON);
+    this.#largeMemory = new Uint8Array(maxBytes + 32).fill(POISON);
     if (largeFrames > 0) {
       const available = (): boolean => this.#largeOut < largeFrames;
       this.large = {
@@ -138,8 +141,8 @@ export class SimulatedConnection implements Connection {
     if (!(min >= 0 && min <= most)) throw new Error(`reserve of ${min} bytes; the largest frame has ${most}`);
     if (this.#closing || this.#closed) return false;
     if (most > traits.maxFrameBytes) {
-      // Elsewhere in the same memory.
-      this.rangeStart = large!.maxBytes + this.#random.integer(16, 32);
+      this.memory = this.#largeMemory;
+      this.rangeStart = this.#random.integer(0, 32);
       this.rangeEnd = this.rangeStart + this.#random.integer(min, large!.maxBytes);
       return (this.#reserved = true);
     }
@@ -148,6 +151,7 @@ export class SimulatedConnection implements Connection {
       this.#blocked = true;
       return false;
     }
+    this.memory = this.#smallMemory;
     const size = this.#random.integer(min, Math.min(room, this.traits.maxFrameBytes));
     this.rangeStart = this.#random.integer(0, 16);
     this.rangeEnd = this.rangeStart + size;
@@ -157,12 +161,13 @@ export class SimulatedConnection implements Connection {
 
   widen(used: number, min: number): void {
     if (!this.#reserved) throw new Error("widen without a reservation");
-    const { large, rangeStart, rangeEnd } = this;
+    const { large, memory, rangeStart, rangeEnd } = this;
     if (!large!.available || min > large!.maxBytes || used > min) throw new Error(`widen to ${min} bytes`);
-    this.rangeStart = large!.maxBytes + this.#random.integer(16, 32);
+    this.memory = this.#largeMemory;
+    this.rangeStart = this.#random.integer(0, 32);
     this.rangeEnd = this.rangeStart + this.#random.integer(min, large!.maxBytes);
-    this.memory.copyWithin(this.rangeStart, rangeStart, rangeStart + used);
-    this.memory.fill(POISON, rangeStart, rangeEnd);
+    this.memory.set(memory.subarray(rangeStart, rangeStart + used), this.rangeStart);
+    memory.fill(POISON, rangeStart, rangeEnd);
   }
 
   commit(used: number): void {
