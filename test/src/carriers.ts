@@ -290,8 +290,11 @@ const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
   all?.some(({ address }) => address === "::1"),
 );
 
-/** Without the addon a server learns of its clients' death by their silence alone. */
-const IDLE = { idleTimeoutMs: 2000 };
+/**
+ * Without the addon a server learns of its clients' death by their silence alone. Longer than any process of a busy machine
+ * waits for its turn.
+ */
+const IDLE = { idleTimeoutMs: 4000 };
 const ROUND_TRIP_MS = 20;
 const SECRET = { secret: "5e".repeat(32) };
 
