@@ -153,10 +153,10 @@ export class UdpConnection implements Connection, SentPacketsHandler {
   #probes = 0;
   /** When pacing lets the next packet leave. */
   #paceAt = Infinity;
-  /** When a packet of the peer arrived last; how many have been sent since to have one, and when the first PROBES of them were. */
+  /** When a packet of the peer arrived last. */
   #heardAt: number;
-  #asked = 0;
-  #askedAt = 0;
+  /** When the peer, which was asked a last time after a long silence, counts as gone; Infinity before that. */
+  #giveUpAt = Infinity;
   /** After how long a silence the peer is asked for a packet. */
   #checkMs = FIRST_CHECK_MS;
   /** When the peer last took some of the stream, or `close` was called. */
@@ -292,7 +292,6 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     const length = this.#seal(memory, start, payload, at);
     batch.commit(length);
     this.#sent.add(this.#nextNumber++, length, from, from + bytes, last, now);
-    if (this.#asked++ < PROBES) this.#askedAt = now;
     return true;
   }
 
@@ -374,11 +373,13 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     return this.#input.whole ? Infinity : this.#heardAt + Math.min(this.#checkMs, this.#longestCheckMs);
   }
 
-  /** When the peer counts as gone: after a long silence in which it was asked, so not right after this process stood still. */
+  /**
+   * When the peer is asked a last time, after a long silence, and then, when it counts as gone. It may be this process that stood still: between
+   * the two it reads what has come meanwhile.
+   */
   get #deadAt(): number {
     if (this.#input.whole) return Infinity;
-    const silent = this.#heardAt + this.#idleTimeoutMs;
-    return this.#asked < PROBES ? silent : Math.max(silent, this.#askedAt + this.#rtt.probeTimeout);
+    return this.#giveUpAt === Infinity ? this.#heardAt + this.#idleTimeoutMs : this.#giveUpAt;
   }
 
   /** When `close` gives up a peer that takes nothing more. */
@@ -396,10 +397,11 @@ export class UdpConnection implements Connection, SentPacketsHandler {
   #onTime(now: number): void {
     if (now >= this.#stalledAt) return this.#stall(now);
     if (now >= this.#deadAt) {
-      if (this.#asked >= PROBES) {
+      if (this.#giveUpAt !== Infinity) {
         const silence = Math.round(now - this.#heardAt);
         return this.#break(`nothing has been heard of it for ${silence} ms`);
       }
+      this.#giveUpAt = now + this.#rtt.probeTimeout;
       this.#probes = PROBES;
     } else if (now >= this.#sent.lossAt) {
       this.#sent.detectLoss(now);
@@ -430,7 +432,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
       end = opened.length;
     }
     this.#heardAt = now;
-    this.#asked = 0;
+    this.#giveUpAt = Infinity;
     const inOrder = this.#received.add(number, now);
     const asks = this.#readChunks(memory, at, end, now);
     if (this.#ended) return true;

@@ -181,6 +181,20 @@ for (const secret of [undefined, SECRET]) {
       expect(world.network.now - began).to.be.within(29_000, 31_000);
       await world.until(near.closed);
     });
+
+    it("reads what has come before it gives a peer up", async () => {
+      const back = { ...PERFECT };
+      const world = new World(new Random(10), back, secret);
+      const { near, far } = await world.connect();
+      near.send(makeFrame(0, 5000));
+      await world.until(far.received(1));
+      await world.network.run(world.network.now + 1);
+      // As after 30 s in which this process stood still: the answer comes right after the time-out.
+      back.delayMs = 30_001;
+      near.send(makeFrame(1, 5000));
+      await world.network.run(world.network.now + 40_000);
+      expect([near.closeCount, far.closeCount]).to.deep.equal([0, 0]);
+    });
   });
 }
 
