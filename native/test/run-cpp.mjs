@@ -36,7 +36,7 @@ export async function buildVariant(name) {
 
 async function run(command, args) {
   try {
-    return (await promisify(execFile)(command, args, { timeout: 120_000, maxBuffer: 1 << 24 })).stdout;
+    return (await promisify(execFile)(command, args, { timeout: 280_000, maxBuffer: 1 << 24 })).stdout;
   } catch (error) {
     throw new Error(`${error.message}\n${error.stdout ?? ""}`);
   }
