@@ -22,7 +22,7 @@ const DEFAULTS = { budgetS: 360, bothWays: false };
 const PARTICULARS = {
   native: { budgetS: 480 },
   "packages/transports": { budgetS: 600 },
-  conformance: { budgetS: 600, bothWays: true },
+  conformance: { budgetS: 900, bothWays: true },
   faults: { budgetS: 900, bothWays: true },
   hostile: { budgetS: 480, bothWays: true },
 };
