@@ -15,8 +15,9 @@ namespace sluice {
 namespace {
 
 constexpr int kMaxPollMicroseconds = 1000;
-// To be looked at in so many turns in vain takes as long as to be woken once through the doorbell, at both ends.
-constexpr int kMaxVainTurns = 64;
+// To be looked at in so many turns in vain takes about as long as to be woken a few times through the doorbell. With a thousand
+// busy connections there are dozens of turns between two messages of one.
+constexpr int kMaxVainTurns = 256;
 
 }  // namespace
 
