@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { expect } from "chai";
-import { serverOptions } from "../identity.js";
+import { host, serverOptions } from "../identity.js";
 import { repository } from "./sandbox.js";
 
 const execute = promisify(execFile);
@@ -122,7 +122,7 @@ describe("the examples", function () {
       for (const [name, pem] of Object.entries(serverOptions))
         writeFileSync(join(scratch, name), pem as string);
       const pems = ["cert", "key"].map((name) => join(scratch, name));
-      const address = await serve("files", "tls://127.0.0.1:0", join(scratch, "root"), ...pems);
+      const address = await serve("files", `tls://${host}:0`, join(scratch, "root"), ...pems);
       const list = (...args: string[]) => run("files", "client", "--address", address, ...args, "list");
       expect(await list("--ca", pems[0]!)).to.have.lengthOf(2);
       expect(await refusal(list())).to.match(/^PERMISSION_DENIED: .* is self-signed/);
