@@ -208,8 +208,9 @@ export interface Segment {
   /** Close the descriptor once the peer has a copy; the mapping remains. Idempotent. */
   closeHandle(): void;
   /**
-   * `length` bytes of the mapping (which begins with `buffer`, and goes on with `blocks`) from `start` on as an ArrayBuffer of its own, to be handed to users until `recall`. The memory stays
-   * mapped as long as anything refers to it, also where a user has moved it.
+   * `length` bytes of the mapping (which begins with `buffer`, and goes on with `blocks`) from `start` on as an ArrayBuffer of
+   * its own, to be handed to users until `recall`. The memory stays mapped as long as anything refers to it, also where a user
+   * has moved it.
    */
   lend(start: number, length: number): ArrayBuffer;
   /** Detach what `lend` returned. */

@@ -27,6 +27,7 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
 
   // What JavaScript and this object tell each other; the indices are those of `words` in index.ts.
   enum Word { kTaken, kPublished, kWaiting, kListed, kWords };
+
   void Start(const Napi::CallbackInfo& info);
   void Watch(const Napi::CallbackInfo& info);
   void Ring(const Napi::CallbackInfo& info);

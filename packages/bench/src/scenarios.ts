@@ -1,4 +1,5 @@
 /** What is measured: which implementation does what over which transport, with how much, how many at a time. */
+import { findImplementation } from "./implementations/index.js";
 
 /** `echo` is raw bytes without calls, `connect` a connection set up for one call. */
 export type Kind = "unary" | "serverStreaming" | "clientStreaming" | "bidiStreaming" | "echo" | "connect";
@@ -43,18 +44,7 @@ const SLUICE_TRANSPORTS = [
   "tcp",
   "unix",
 ];
-const CPP_TRANSPORTS = [
-  "ring-polled",
-  "ring-sleeping",
-  "unix",
-  "pipe",
-  "fifo",
-  "mq",
-  "sysvmq",
-  "tcp",
-  "udp",
-  "memcpy",
-];
+const CPP_TRANSPORTS = Object.keys(findImplementation("c++").transports);
 /** Who has calls, over its best local transport. */
 const QUICK_PEERS = [
   ["grpc-js", "unix"],

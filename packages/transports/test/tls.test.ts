@@ -7,7 +7,6 @@ import {
   type Server,
   type Socket,
 } from "node:net";
-import { networkInterfaces } from "node:os";
 import {
   connect as tlsConnect,
   createServer as createTlsServer,
@@ -20,13 +19,10 @@ import { Status, type Connection, type Listener, type TransportOptions } from "@
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { tcp, tls } from "@sluice/transports";
 import { certificate, type Identity } from "./certificates.js";
+import { outward } from "./echo-site.js";
 import { refusal } from "./refusal.js";
 
 const LOCAL = { names: ["localhost", "127.0.0.1"] };
-
-const outward = Object.values(networkInterfaces())
-  .flat()
-  .find((entry) => entry!.family === "IPv4" && !entry!.internal)?.address;
 
 describe("tls", () => {
   let authority: Identity;

@@ -182,8 +182,8 @@ export class RingConnection implements Connection, RingHandler {
     if (block < 0 || min > large!.maxBytes) {
       throw new RangeError(`a range of ${min} bytes, for which no memory is available`);
     }
-    this.#block = block;
     this.memory = large!.memory;
+    this.#block = block;
     this.rangeStart = large!.start(block);
     this.rangeEnd = this.rangeStart + large!.maxBytes;
   }
