@@ -55,18 +55,18 @@ for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP:
 }
 
 const totals = { passes: 0, failures: 0, pending: 0 };
-const broken = [];
+/** What failed and why, which is shown again at the end: a log of thousands of lines may be cut before it is read. */
+const failed = [];
 // Those that take longest come first, so that the last to end does not run by itself for long.
 const waiting = chosen.toSorted((one, other) => other.budgetS - one.budgetS);
 await Promise.all(
   Array.from({ length: AT_ONCE }, async () => {
     for (let suite; (suite = waiting.shift()) !== undefined;) {
-      const { passes, failures, pending, seconds, complaints } = await runSuite(suite);
+      const { passes, failures, pending, failed: reasons, seconds, complaints } = await runSuite(suite);
       totals.passes += passes;
       totals.failures += failures + complaints.length;
       totals.pending += pending;
-      for (const complaint of complaints) console.error(`${suite.name}: ${complaint}`);
-      if (failures + complaints.length > 0) broken.push(suite.name);
+      for (const reason of [...reasons, ...complaints]) failed.push(`failed: ${suite.name}: ${reason}`);
       console.log(
         `${suite.name}: ${summary(passes, failures + complaints.length, pending)} in ${seconds.toFixed(1)} s\n`,
       );
@@ -82,7 +82,7 @@ if (chosen.length === 0) {
       : `no suite is called ${wanted.join(" or ")}; there are ${suites.map(({ name }) => name).join(", ")}`,
   );
 }
-if (broken.length > 0) console.error(`failed: ${broken.join(", ")}`);
+for (const reason of failed) console.error(`${reason}\n`);
 if (totals.pending > 0)
   console.log(`${totals.pending} skipped: what is missing here for them is named above`);
 console.log(summary(totals.passes, totals.failures, 0));
@@ -137,7 +137,7 @@ async function runSuite({ name, files, budgetS, env }) {
   const finished = existsSync(totalsFile);
   const counts = finished
     ? JSON.parse(readFileSync(totalsFile, "utf8"))
-    : { passes: 0, failures: 0, pending: 0 };
+    : { passes: 0, failures: 0, pending: 0, failed: [] };
   if (late) {
     complaints.push(
       finished
