@@ -136,6 +136,8 @@ const enum Sent {
 const GUESSED_MESSAGE_BYTES = 512;
 /** Fragments shorter than this are not worth a frame, unless they are the last. */
 const LEAST_FRAGMENT_BYTES = 4096;
+/** How much of a message in fragments is sent before it is the turn of the next. */
+const TURN_BYTES = 1024 * 1024;
 /** An OPEN without its metadata and message: header, name, timeout, and the lengths of metadata and message. */
 const OPEN_PARTS_BYTES = FRAME_HEADER_BYTES + 2 + MAX_METHOD_NAME_BYTES + 4 + 2 + 4;
 /** An END without its text, details, metadata and message: header, and the lengths of all but the message. */
@@ -225,14 +227,18 @@ export class Session implements ConnectionHandler {
   #sendTail: Stream | undefined = undefined;
   /** Streams with control frames to send, in turn: a RESET, or else what is due of CREDIT. */
   readonly #control = new Map<Stream, Reset | undefined>();
-  /** Sum of the lengths of messages sent in part, against the peer's reassembly budget; streams that wait for it. */
+  /**
+   * Messages too long for one frame: the sum of the lengths of those that have begun, against the peer's reassembly budget; the one
+   * whose turn it is, and up to where; and the streams of those that wait for theirs.
+   */
   #outPartial = 0;
+  #outFirst: OutgoingMessage | undefined = undefined;
+  #outTurnEnd = 0;
   readonly #outWaiting = new Set<Stream>();
 
-  // Messages received in part, oldest first, how much of the budget they take, and what came of those it has no room for.
+  /** Messages received in part, and the sum of their whole lengths. */
   readonly #partials = new Map<Stream, PartialMessage>();
-  #partialAdmitted = 0;
-  #partialHeld = 0;
+  #partialBytes = 0;
 
   // The connection's own control output.
   #helloPending = true;
@@ -321,7 +327,7 @@ export class Session implements ConnectionHandler {
       handlers: this.handlers,
       unreturnedBytes: this.limits.connectionWindowBytes - this.#receiveWindow - this.#creditOwed,
       partialMessages: this.#partials.size,
-      partialBytes: this.#partialAdmitted,
+      partialBytes: this.#partialBytes,
       sentPartialBytes: this.#outPartial,
     };
   }
@@ -680,7 +686,10 @@ export class Session implements ConnectionHandler {
     const cost = end - start + FRAME_HEADER_BYTES;
     this.#spend(cost);
     stream.receiveWindow -= cost;
-    if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
+    // A message that has begun may exceed it, also one that was dropped here meanwhile.
+    if (stream.receiveWindow < 0 && this.#partialOf(stream) === undefined && !this.#isOver(stream)) {
+      throw new ProtocolError(`stream ${id} was sent more than its window`);
+    }
     if (stream.is(Mark.ReceivedEnd)) throw new ProtocolError(`DATA after the end of stream ${id}`);
     const last = (flags & Flag.LAST) !== 0;
     if (last && stream.is(Mark.Opener))
@@ -724,12 +733,13 @@ export class Session implements ConnectionHandler {
       start += 4;
     }
     const length = partial.length + (end - start);
-    if (more ? length >= partial.total : length !== partial.total) {
+    const total = partial.bytes.length;
+    if (more ? length >= total : length !== total) {
       throw new ProtocolError(
-        `the fragments of a message of ${partial.total} bytes are ${more ? "longer" : length} in all`,
+        `the fragments of a message of ${total} bytes are ${more ? "longer" : length} in all`,
       );
     }
-    const bytes = partialRoom(partial, length);
+    const { bytes } = partial;
     bytes.set(memory.subarray(start, end), partial.length);
     partial.length = length;
     partial.cost += cost;
@@ -741,25 +751,21 @@ export class Session implements ConnectionHandler {
       this.#endPartial(stream);
       return this.#deliver(stream, bytes, 0, length, whole, true);
     }
-    if (!partial.admitted) {
-      this.#partialHeld += cost;
-      if (this.#partialHeld > this.limits.connectionWindowBytes) {
-        throw new ProtocolError(
-          `messages in part beyond the ${this.limits.reassemblyBytes} bytes of reassemblyBytes fill a whole window`,
-          Status.RESOURCE_EXHAUSTED,
-        );
-      }
-    }
     this.#creditConnection(cost);
-    this.#creditPartial(stream, partial);
   }
 
   #beginPartial(stream: Stream, total: number): PartialMessage {
-    const admitted =
-      this.#partials.size === 0 || this.#partialAdmitted + total <= this.limits.reassemblyBytes;
-    if (admitted) this.#partialAdmitted += total;
-    const partial = new PartialMessage(total, admitted);
+    const sum = this.#partialBytes + total;
+    const { reassemblyBytes } = this.limits;
+    if (this.#partials.size > 0 && sum > reassemblyBytes) {
+      throw new ProtocolError(
+        `messages in part of ${sum} bytes in all are over the limit of ${reassemblyBytes} (reassemblyBytes)`,
+        Status.RESOURCE_EXHAUSTED,
+      );
+    }
+    const partial = new PartialMessage(platform.allocate(total));
     this.#partials.set(stream, partial);
+    this.#partialBytes = sum;
     return partial;
   }
 
@@ -768,45 +774,12 @@ export class Session implements ConnectionHandler {
     return this.#partials.size === 0 ? undefined : this.#partials.get(stream);
   }
 
-  /** The message is complete or dropped: its budget is free for those that wait. */
+  /** The message is complete or dropped. */
   #endPartial(stream: Stream): void {
     const partial = this.#partialOf(stream);
     if (partial === undefined) return;
     this.#partials.delete(stream);
-    if (partial.admitted) this.#partialAdmitted -= partial.total;
-    else this.#partialHeld -= partial.cost;
-    let isOldest = true;
-    for (const [next, waiting] of this.#partials) {
-      const fits = isOldest || this.#partialAdmitted + waiting.total <= this.limits.reassemblyBytes;
-      isOldest = false;
-      if (waiting.admitted) continue;
-      if (!fits) break;
-      waiting.admitted = true;
-      this.#partialAdmitted += waiting.total;
-      this.#partialHeld -= waiting.cost;
-      this.#creditPartial(next, waiting);
-    }
-  }
-
-  /**
-   * What the peer must still be allowed to send to finish the message that has arrived in part. Once admitted it must be
-   * able to finish although nothing of its stream is consumed: else it would take of the budget for as long as the consumer
-   * likes, and hold up the large messages of other streams. All at once, since its memory is accounted for: by the window it
-   * would wait for a round trip for each part.
-   */
-  #partialDue(stream: Stream, { admitted, total, length }: PartialMessage): number {
-    if (!admitted) return 0;
-    const rest = total - length;
-    // The rest may come in fragments, each with a header; what is left of this must not be enough to begin the next message.
-    const needed = rest + Math.min(rest >>> 7, LEAST_FRAGMENT_BYTES / 2) + 2 * FRAME_HEADER_BYTES;
-    return needed - stream.receiveWindow;
-  }
-
-  #creditPartial(stream: Stream, partial: PartialMessage): void {
-    const due = this.#partialDue(stream, partial);
-    const { streamWindowBytes } = this.limits;
-    const isLastCredit = stream.receiveWindow + due < streamWindowBytes;
-    if (due >= streamWindowBytes >>> 2 || (due > 0 && isLastCredit)) this.#enqueueControl(stream);
+    this.#partialBytes -= partial.bytes.length;
   }
 
   /** Give the stream the message `memory[start..end)`, which is `owned` if nobody else will write there. Its `cost` is unconsumed. */
@@ -898,7 +871,9 @@ export class Session implements ConnectionHandler {
     const cost = end - start + FRAME_HEADER_BYTES;
     this.#spend(cost);
     stream.receiveWindow -= cost;
-    if (stream.receiveWindow < 0) throw new ProtocolError(`stream ${id} was sent more than its window`);
+    if (stream.receiveWindow < 0 && (flags & Flag.MESSAGE) !== 0) {
+      throw new ProtocolError(`stream ${id} was sent more than its window`);
+    }
     if (!stream.is(Mark.Opener)) {
       if (start !== end)
         throw new ProtocolError("an END from the side that opened the stream has no payload");
@@ -1319,7 +1294,10 @@ export class Session implements ConnectionHandler {
     }
     const { opening, ending, outgoing } = stream;
     const { connection } = this;
-    const window = Math.min(stream.sendWindow, this.#sendWindow);
+    const started = outgoing !== undefined && outgoing.position > 0;
+    // Of its stream's window only what begins a message needs to find room: the rest of it, and the end, may exceed it.
+    const begins = codec !== undefined || (outgoing !== undefined && !started);
+    const window = begins ? Math.min(stream.sendWindow, this.#sendWindow) : this.#sendWindow;
 
     // What kind of frame, and how long it is before its message.
     let head = FRAME_HEADER_BYTES;
@@ -1354,7 +1332,6 @@ export class Session implements ConnectionHandler {
     let size = head;
     let fragmented = false;
     if (outgoing !== undefined) {
-      const started = outgoing.position > 0;
       const rest = outgoing.length - outgoing.position;
       const most = this.#maxWholeBytes;
       if (isEnd && (started || head + rest > most)) {
@@ -1368,7 +1345,7 @@ export class Session implements ConnectionHandler {
         if (!started) head += 4;
         const least = Math.min(head + rest, head + LEAST_FRAGMENT_BYTES, most);
         if (window < least) return this.#starve(stream, least);
-        if (!started && !this.#mayStartFragments(stream, outgoing)) return Sent.Waiting;
+        if (!this.#maySendFragment(stream, outgoing)) return Sent.Waiting;
         size = Math.min(head + rest, limit);
       } else if (window < size) return this.#starve(stream, size);
     } else if (codec !== undefined) {
@@ -1465,8 +1442,10 @@ export class Session implements ConnectionHandler {
       at += part;
       flags |= Flag.MESSAGE;
       finished = outgoing.position === length;
-      if (!finished) flags |= Flag.MORE;
-      else {
+      if (!finished) {
+        flags |= Flag.MORE;
+        if (outgoing === this.#outFirst && outgoing.position >= this.#outTurnEnd) this.#nextTurn();
+      } else {
         recycle(bytes);
         this.#endOutgoing(stream);
       }
@@ -1535,49 +1514,63 @@ export class Session implements ConnectionHandler {
   /** Remember that the stream waits for credit: its own, or else the connection's. */
   #starve(stream: Stream, bytes: number): Sent {
     stream.starvedFor = bytes;
-    if (stream.sendWindow < bytes) stream.mark(Mark.Starved);
-    else this.#starved.add(stream);
+    if (this.#sendWindow < bytes) this.#starved.add(stream);
+    else stream.mark(Mark.Starved);
     return Sent.Waiting;
   }
 
   /**
-   * Take of the peer's reassembly budget for the stream's message. False if there is no room: it then waits for its turn,
-   * first come first served.
+   * Whether it is the turn of the stream's message, which is too long for one frame; if not, it waits. They take turns by the
+   * MiB and not by the frame: all that went side by side would be whole late, and until then take memory at both ends, which the
+   * garbage collector would then look for the longer, the more there is.
    */
-  #mayStartFragments(stream: Stream, message: OutgoingMessage): boolean {
-    if (message.budgeted) return true;
-    if (this.#outWaiting.size > 0 || !this.#fitsBudget(message)) {
-      this.#outWaiting.add(stream);
-      return false;
+  #maySendFragment(stream: Stream, message: OutgoingMessage): boolean {
+    if (message === this.#outFirst) return true;
+    if (this.#outFirst === undefined) {
+      // First come, first served.
+      if (message.begun || (this.#outWaiting.size === 0 && this.#fitsBudget(message))) {
+        this.#beginTurn(message);
+        return true;
+      }
     }
-    this.#takeBudget(message);
-    return true;
+    this.#outWaiting.add(stream);
+    return false;
   }
 
   #fitsBudget(message: OutgoingMessage): boolean {
     return this.#outPartial === 0 || this.#outPartial + message.length <= this.#peer!.reassemblyBytes;
   }
 
-  #takeBudget(message: OutgoingMessage): void {
-    message.budgeted = true;
-    this.#outPartial += message.length;
+  #beginTurn(message: OutgoingMessage): void {
+    if (!message.begun) this.#outPartial += message.length;
+    message.begun = true;
+    this.#outFirst = message;
+    this.#outTurnEnd = message.position + TURN_BYTES;
   }
 
-  /** The stream's message has been sent or dropped: what it took of the budget goes to those that wait. */
+  /** The message whose turn it was has had it, or is over. */
+  #nextTurn(): void {
+    this.#outFirst = undefined;
+    let mayBegin = true;
+    for (const next of this.#outWaiting) {
+      const message = next.outgoing!;
+      if (!message.begun) mayBegin &&= this.#fitsBudget(message);
+      if (!message.begun && !mayBegin) continue;
+      this.#outWaiting.delete(next);
+      this.#beginTurn(message);
+      return this.#enqueue(next);
+    }
+  }
+
+  /** The stream's message has been sent or dropped. */
   #endOutgoing(stream: Stream): void {
     const message = stream.outgoing;
     if (message === undefined) return;
     stream.outgoing = undefined;
     if (this.#outWaiting.size > 0) this.#outWaiting.delete(stream);
-    if (!message.budgeted) return;
+    if (!message.begun) return;
     this.#outPartial -= message.length;
-    for (const next of this.#outWaiting) {
-      const outgoing = next.outgoing!;
-      if (!this.#fitsBudget(outgoing)) break;
-      this.#outWaiting.delete(next);
-      this.#takeBudget(outgoing);
-      this.#enqueue(next);
-    }
+    if (message === this.#outFirst || this.#outFirst === undefined) this.#nextTurn();
   }
 
   /** Write the control frames that are due. Returns whether there was room for all. */
@@ -1648,8 +1641,7 @@ export class Session implements ConnectionHandler {
 
   #sendCredit(stream: Stream): boolean {
     if (stream.is(Mark.ReceivedEnd) || this.#isOver(stream)) return true;
-    const partial = this.#partialOf(stream);
-    const due = Math.max(this.#owed(stream), partial === undefined ? 0 : this.#partialDue(stream, partial));
+    const due = this.#owed(stream);
     if (due <= 0) return true;
     if (!this.#writeCredit(stream.id, due)) return false;
     stream.receiveWindow += due;
@@ -1837,15 +1829,4 @@ export class Session implements ConnectionHandler {
     }
     return blockEnd;
   }
-}
-
-/** The buffer of a message that arrives in parts, with room for `length` bytes. */
-function partialRoom(partial: PartialMessage, length: number): Uint8Array {
-  const { bytes, total } = partial;
-  if (bytes !== undefined && bytes.length >= length) return bytes;
-  // A message that has not been admitted gets memory in proportion to what came of it.
-  const size = partial.admitted ? total : Math.min(total, Math.max(length, 2 * (bytes?.length ?? 0)));
-  const grown = platform.allocate(size);
-  if (bytes !== undefined) grown.set(bytes.subarray(0, partial.length));
-  return (partial.bytes = grown);
 }

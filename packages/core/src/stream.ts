@@ -41,8 +41,8 @@ export interface Reset {
 export class OutgoingMessage {
   /** Above 0 once its first fragment has been sent. */
   position = 0;
-  /** Its whole length has been taken of the peer's reassembly budget. */
-  budgeted = false;
+  /** It is sent in fragments, and its whole length has been taken of the peer's reassembly budget. */
+  begun = false;
 
   constructor(
     readonly bytes: Uint8Array,
@@ -52,17 +52,13 @@ export class OutgoingMessage {
 
 /** A message that has arrived in part. */
 export class PartialMessage {
-  /** `length` bytes of it have come. */
-  bytes: Uint8Array | undefined = undefined;
+  /** How much of it has come, and what its frames cost. */
   length = 0;
-  /** What its frames cost, all in all. */
   cost = 0;
 
   constructor(
-    /** How long it will be. */
-    readonly total: number,
-    /** It has its share of the reassembly budget. */
-    public admitted: boolean,
+    /** As long as the whole. */
+    readonly bytes: Uint8Array,
   ) {}
 }
 
