@@ -155,7 +155,7 @@ onEveryCarrier(
       await expectUnharmed();
     });
 
-    it("large messages that are begun on every stream, and never finished", async () => {
+    it("large messages that are begun on every stream, and never finished, end their connection", async () => {
       const peer = await greet();
       const begun = Buffer.concat([u32(4 << 20), Buffer.alloc(16)]);
       await peer.deliver(
@@ -165,7 +165,8 @@ onEveryCarrier(
             : openAgain(streamId(slot), 0, Flag.MESSAGE | Flag.MORE, begun),
         ),
       );
-      await peer.settle();
+      await within(SOON, peer.closed, "the end of the connection");
+      expect(peer.goaway?.text).to.contain("reassemblyBytes");
       await expectUnharmed();
     });
 

@@ -3,8 +3,9 @@
  * told to, in whatever order. Nothing here is shared with the implementation that it tests.
  */
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { setTimeout } from "node:timers/promises";
 import { connect as connectSecure, type TLSSocket } from "node:tls";
 import { clientOptions } from "../identity.js";
 import { within } from "../within.js";
@@ -143,6 +144,24 @@ export function openAgain(stream: number, number: number, flags = 0, rest: Buffe
   return frame({ type: Type.OPEN, stream, flags, aux: number, payload: rest });
 }
 
+async function connectSocket(address: string): Promise<Socket> {
+  const tcp = /^tcp:\/\/(.*):(\d+)$/.exec(address);
+  for (;;) {
+    const socket =
+      tcp === null
+        ? connect(address.replace(/^unix:/, ""))
+        : connect(Number(tcp[2]), tcp[1]!.replace(/[[\]]/g, ""));
+    try {
+      await once(socket, "connect");
+      return socket.setNoDelay();
+    } catch (error) {
+      // More connections wait than the server's queue holds: unix(7).
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      await setTimeout(1);
+    }
+  }
+}
+
 async function connectTls(host: string, port: number): Promise<TLSSocket> {
   const socket = connectSecure({ host, port, ALPNProtocols: ["sluice/1"], ...clientOptions });
   await within(10_000, once(socket, "secureConnect"), `a TLS connection to ${host}:${port}`);
@@ -197,20 +216,7 @@ export class RawPeer {
     if (/^(mq|sysvmq):/.test(address)) return new RawPeer(await CarriedStream.connect(address));
     const tls = /^tls:\/\/(.*):(\d+)$/.exec(address);
     if (tls !== null) return new RawPeer(await connectTls(tls[1]!, Number(tls[2])));
-    const tcp = /^tcp:\/\/(.*):(\d+)$/.exec(address);
-    const socket =
-      tcp === null
-        ? connect(address.replace(/^unix:/, ""))
-        : connect(Number(tcp[2]), tcp[1]!.replace(/[[\]]/g, ""));
-    await within(
-      10_000,
-      new Promise<void>((resolve, reject) => {
-        socket.once("connect", resolve);
-        socket.once("error", reject);
-      }),
-      `a connection to ${address}`,
-    );
-    return new RawPeer(socket.setNoDelay());
+    return new RawPeer(await within(10_000, connectSocket(address), `a connection to ${address}`));
   }
 
   /** Connect, and say HELLO as a good client would. */

@@ -53,29 +53,42 @@ export class UdpStream extends Duplex {
     const socket = createSocket("udp4");
     socket.connect(Number(port), host);
     await once(socket, "connect");
+    try {
+      return await UdpStream.#shakeHands(socket);
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+  }
+
+  static async #shakeHands(socket: Socket): Promise<UdpStream> {
     const id = randomBytes(8);
     const parameters = Buffer.alloc(8);
     parameters.writeUInt32LE(30_000, 0);
     parameters.writeUInt32LE(WINDOW_BYTES, 4);
-    const exchange = async (cookie: Buffer): Promise<Buffer> => {
+    /** The answer to an INIT of another type than `but`: a second one of that comes if an INIT was sent again. */
+    const exchange = async (cookie: Buffer, but?: number): Promise<Buffer> => {
       const length = Buffer.of(parameters.length, 0);
       const parts = [Buffer.of(INIT, 1, 0, 0), id, cookie, length, parameters];
       const init = Buffer.concat([...parts, Buffer.alloc(PACKET_BYTES)], PACKET_BYTES);
+      const answered = new Promise<Buffer>((resolve) => {
+        socket.on("message", (packet: Buffer) => {
+          // Others are for whoever had this port before.
+          if (packet.subarray(4, 12).equals(id) && packet[0] !== but) resolve(packet);
+        });
+      });
       socket.send(init);
       const resend = setInterval(() => socket.send(init), INIT_MS);
       try {
-        const message = once(socket, "message");
-        const [answer] = (await within(10_000, message, "an answer to INIT")) as [Buffer];
-        return answer;
+        return await within(10_000, answered, "an answer to INIT");
       } finally {
         clearInterval(resend);
+        socket.removeAllListeners("message");
       }
     };
     const retry = await exchange(Buffer.alloc(32));
     if (retry[0] !== RETRY) throw new Error(`the server answered INIT with type ${retry[0]}`);
-    let accept = await exchange(retry.subarray(12, 44));
-    // A second answer to the first, if that was sent again.
-    if (accept[0] === RETRY) [accept] = (await once(socket, "message")) as [Buffer];
+    const accept = await exchange(retry.subarray(12, 44), RETRY);
     if (accept[0] !== ACCEPT) throw new Error(`the server answered INIT with type ${accept[0]}`);
     return new UdpStream(socket, id, accept.subarray(20, 28), accept.readUInt32LE(16));
   }
