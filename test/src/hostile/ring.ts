@@ -440,6 +440,8 @@ export class RingStream extends Duplex {
     // Nobody takes what is unsent any more; what was published is still to be read.
     this.#records = [];
     this.#send();
+    // A server that has hung up may publish yet, in answer to what it takes last, and can ring for it no more.
+    while (this.#wanted && ring.unread > 0) this.#receive();
     if (ring.unread === 0) this.push(null);
   }
 
