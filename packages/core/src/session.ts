@@ -1345,6 +1345,8 @@ export class Session implements ConnectionHandler {
         if (!started) head += 4;
         const least = Math.min(head + rest, head + LEAST_FRAGMENT_BYTES, most);
         if (window < least) return this.#starve(stream, least);
+        // The peer has room for it perhaps only once it knows of a RESET that waits.
+        if (!outgoing.begun && this.#control.size > 0) return Sent.NoRoom;
         if (!this.#maySendFragment(stream, outgoing)) return Sent.Waiting;
         size = Math.min(head + rest, limit);
       } else if (window < size) return this.#starve(stream, size);
@@ -1521,8 +1523,8 @@ export class Session implements ConnectionHandler {
 
   /**
    * Whether it is the turn of the stream's message, which is too long for one frame; if not, it waits. They take turns by the
-   * MiB and not by the frame: all that went side by side would be whole late, and until then take memory at both ends, which the
-   * garbage collector would then look for the longer, the more there is.
+   * MiB and not by the frame: all that went side by side would be whole late, and until then take memory at both ends, so much
+   * that the garbage collector would have to look for it again and again.
    */
   #maySendFragment(stream: Stream, message: OutgoingMessage): boolean {
     if (message === this.#outFirst) return true;

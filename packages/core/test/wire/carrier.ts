@@ -95,9 +95,14 @@ export class ScriptedConnection implements Connection {
     this.#blocked = true;
   }
 
+  /** There is room again, of which nobody is told yet. */
+  makeRoom(): void {
+    this.#blocked = false;
+  }
+
   /** There is room again. */
   unblock(): void {
-    this.#blocked = false;
+    this.makeRoom();
     this.#handler!.onWritable();
   }
 

@@ -146,6 +146,26 @@ describe("a session and what a peer may do to it", () => {
     expect(peer.takeAll().map(slotOf)).to.deep.equal([0, 0, 1, 1, 2, 2]);
   });
 
+  it("begins none in the room that a dropped one leaves before the peer has been told of that", async () => {
+    const peer = await Peer.of("connecting", { connectionWindowBytes: 65536, reassemblyBytes: 200_000 });
+    const { endpoint } = peer;
+    const dropped = await endpoint.make({ call: "unary", request: payload(150_000) });
+    endpoint.connection.block();
+    peer.say({ type: "CREDIT", stream: null, bytes: 16 << 20 });
+    await endpoint.act(dropped, { cancel: true });
+    endpoint.connection.makeRoom();
+    await endpoint.make({ call: "unary", request: payload(150_000) });
+    endpoint.connection.unblock();
+    const sent = peer.takeAll().map((frame) => [frame.type, slotOf(frame)]);
+    expect(sent).to.deep.equal([
+      ["OPEN", 0],
+      ["RESET", 0],
+      ["OPEN", 1],
+      ["DATA", 1],
+      ["DATA", 1],
+    ]);
+  });
+
   it("has larger ones take turns by the MiB, and those wait that there is no room to reassemble for", async () => {
     const MiB = 1 << 20;
     const peer = await Peer.of("connecting", { connectionWindowBytes: 65536, reassemblyBytes: 6.5 * MiB });
