@@ -9,7 +9,9 @@ import { join } from "node:path";
 import {
   connect,
   createServer,
+  RpcError,
   spawn,
+  Status,
   type Channel,
   type ConnectOptions,
   type Limits,
@@ -154,9 +156,23 @@ class ListeningLink extends OpenLink {
     try {
       await super.close();
     } finally {
-      await this.server!.destroy();
+      const server = this.server!;
+      await server.destroy();
       rmSync(this.#directory, { recursive: true });
+      if (server.process.signalCode === "SIGKILL" && /^(sysv)?mq:/.test(this.#site))
+        await this.#removeQueues();
     }
+  }
+
+  /** What a killed server has left in the kernel is removed by whoever comes to it next, which may have been nobody. */
+  async #removeQueues(): Promise<void> {
+    const refused = connect(this.address!, this.connectOptions).then(
+      () => Promise.reject(new Error(`somebody listens at ${this.address} although its server was killed`)),
+      (error: unknown) => {
+        if (!(error instanceof RpcError && error.code === Status.UNAVAILABLE)) throw error;
+      },
+    );
+    await within(LINK_MS, refused, `that nobody listens at ${this.address}`);
   }
 }
 
