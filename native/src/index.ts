@@ -185,7 +185,7 @@ export type SegmentKind = "memfd" | "posix" | "sysv" | "file";
 
 /**
  * Memory that two processes share: a header of 4,096 bytes, two rings, each mapped twice in a row so that no record ever
- * wraps, and four blocks for large frames for each end. docs/shared-memory.md has the layout.
+ * wraps, and 16 blocks for large frames for each end. docs/shared-memory.md has the layout.
  */
 export interface Segment {
   /**
@@ -194,8 +194,8 @@ export interface Segment {
    */
   readonly buffer: ArrayBuffer;
   /**
-   * What follows: the first end's blocks, the second end's. As `buffer`, and made when it is first read: V8 counts memory that
-   * JavaScript can see as if it were its own, and collects garbage all the more. Throws if the segment is closed, or has none.
+   * What follows: the first end's blocks, the second end's. As `buffer`, and made when it is first read. V8 does not count it as
+   * memory of its own. Throws if the segment is closed, or has none.
    */
   readonly blocks: ArrayBuffer;
   /**
@@ -215,6 +215,11 @@ export interface Segment {
   lend(start: number, length: number): ArrayBuffer;
   /** Detach what `lend` returned. */
   recall(buffer: ArrayBuffer): void;
+  /**
+   * Give the memory of a part of `blocks` back to the system: `length` bytes of the mapping from `start` on, whole pages, which are
+   * zero from then on, at both ends. Throws if the segment is closed, and for a range that is none of `blocks`.
+   */
+  discard(start: number, length: number): void;
   /** Remove the mapping; `recall` first. Throws while a `RingChannel` uses it. Idempotent. */
   close(): void;
 }

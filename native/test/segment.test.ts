@@ -14,7 +14,7 @@ describe("Segment.blocks", function () {
     const segment = new native.Segment("memfd", CAPACITY, BLOCK);
     const { blocks } = segment;
     expect(segment.buffer.byteLength).to.equal(BLOCKS);
-    expect(blocks.byteLength).to.equal(8 * BLOCK);
+    expect(blocks.byteLength).to.equal(32 * BLOCK);
     expect(segment.blocks).to.equal(blocks);
     segment.close();
     expect(blocks.byteLength).to.equal(0);
@@ -25,6 +25,39 @@ describe("Segment.blocks", function () {
     const segment = new native.Segment("posix", CAPACITY, 0);
     expect(() => segment.blocks).to.throw(/no blocks/);
     segment.close();
+  });
+});
+
+describe("Segment.discard", function () {
+  needsAddon(this);
+
+  it("makes pages of the blocks zero, and no others", () => {
+    const segment = new native.Segment("memfd", CAPACITY, BLOCK);
+    const blocks = new Uint8Array(segment.blocks, 0, 4 * 4096).fill(7);
+    segment.discard(BLOCKS + 4096, 8192);
+    expect([4095, 4096, 12287, 12288].map((at) => blocks[at])).to.deep.equal([7, 0, 0, 7]);
+    blocks[4096] = 8;
+    expect(blocks[4096]).to.equal(8);
+    segment.close();
+  });
+
+  it("refuses what is not whole pages of the blocks", () => {
+    const segment = new native.Segment("memfd", CAPACITY, BLOCK);
+    const size = segment.buffer.byteLength + segment.blocks.byteLength;
+    for (const [start, length] of [
+      [0, 4096],
+      [BLOCKS - 4096, 4096],
+      [BLOCKS + 1, 4096],
+      [BLOCKS, 4095],
+      [BLOCKS, 0],
+      [size, 4096],
+      [size - 4096, 8192],
+      [NaN, 4096],
+    ] as const) {
+      expect(() => segment.discard(start, length), `${start}, ${length}`).to.throw(TypeError);
+    }
+    segment.close();
+    expect(() => segment.discard(BLOCKS, 4096)).to.throw(/closed/);
   });
 });
 

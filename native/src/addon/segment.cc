@@ -52,6 +52,7 @@ Napi::Function Segment::Define(Napi::Env env) {
                          InstanceMethod<&Segment::Close>("close"),
                          InstanceMethod<&Segment::Lend>("lend"),
                          InstanceMethod<&Segment::Recall>("recall"),
+                         InstanceMethod<&Segment::Discard>("discard"),
                      });
 }
 
@@ -121,7 +122,10 @@ Napi::Value Segment::Blocks(const Napi::CallbackInfo& info) {
     const size_t start = segment->rings_size();
     if (start == segment->size()) throw os::ArgumentError("the segment has no blocks");
     if (blocks_.IsEmpty()) {
-      blocks_ = Napi::Persistent(ShowMapping(info.Env(), start, segment->size() - start).As<Napi::ArrayBuffer>());
+      const size_t size = segment->size() - start;
+      blocks_ = Napi::Persistent(ShowMapping(info.Env(), start, size).As<Napi::ArrayBuffer>());
+      // Garbage collection would not free them, and most of their pages have no memory: V8 shall not count them.
+      Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -static_cast<int64_t>(size));
     }
     return blocks_.Value();
   });
@@ -140,8 +144,10 @@ void Segment::Close(const Napi::CallbackInfo& info) {
   if (mapping_->channels > 0) throw Napi::Error::New(info.Env(), "close the segment's ring channels first");
   buffer_.Value().Detach();
   if (!blocks_.IsEmpty()) {
+    const size_t size = blocks_.Value().ByteLength();
     blocks_.Value().Detach();
     blocks_.Reset();
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(size));
   }
   if (mapping_->loans.empty()) {
     mapping_->guard.reset();
@@ -184,6 +190,16 @@ void Segment::Recall(const Napi::CallbackInfo& info) {
     if (buffer.IsDetached()) return;
     if (mapping_->loans.erase(buffer.Data()) == 0) throw os::ArgumentError("this was not lent by the segment");
     buffer.Detach();
+  });
+}
+
+void Segment::Discard(const Napi::CallbackInfo& info) {
+  FromJavaScript(info.Env(), [&] {
+    std::optional<os::Segment>& segment = mapping_->segment;
+    if (!segment) throw os::ArgumentError("the segment is closed");
+    const auto size = static_cast<int64_t>(segment->size());
+    const int64_t start = ToInteger(info[0], "start", int64_t{0}, size);
+    segment->Discard(static_cast<size_t>(start), static_cast<size_t>(ToInteger(info[1], "length", int64_t{1}, size)));
   });
 }
 

@@ -55,6 +55,7 @@ class Segment : public Napi::ObjectWrap<Segment> {
   void Close(const Napi::CallbackInfo& info);
   Napi::Value Lend(const Napi::CallbackInfo& info);
   void Recall(const Napi::CallbackInfo& info);
+  void Discard(const Napi::CallbackInfo& info);
 
   Napi::Value ShowMapping(Napi::Env env, size_t start, size_t size);
 

@@ -33,8 +33,8 @@ enum Sleeping : uint32_t { kAwake = 0, kAsleepOnSocket = 1, kAsleepOnSemaphore =
 // The start of every segment. All of it can be written by the peer at any time.
 struct SegmentHeader {
   static constexpr uint32_t kMagic = 0x52474c53;  // "SLGR" in memory
-  static constexpr uint32_t kVersion = 2;
-  static constexpr int kBlocks = 4;
+  static constexpr uint32_t kVersion = 3;
+  static constexpr int kBlocks = 16;
 
   // Ring 0 carries from the server to the client, ring 1 the other way.
   struct alignas(512) Ring {
@@ -52,7 +52,7 @@ struct SegmentHeader {
 
   // Of each endpoint's outbound blocks: 1 while one holds a frame. Set by its writer, and taken down by its reader.
   struct alignas(256) Blocks {
-    struct alignas(64) State {
+    struct alignas(16) State {
       SharedWord used;
     } states[kBlocks];
   };
@@ -76,7 +76,7 @@ static_assert(sizeof(SegmentHeader) == 4096);
 inline constexpr size_t kSegmentHeaderBytes = 4096;
 inline constexpr uint32_t kMinRingCapacity = 4096;
 inline constexpr uint32_t kMaxRingCapacity = 1u << 30;
-inline constexpr uint32_t kMaxBlockBytes = 1u << 28;
+inline constexpr uint32_t kMaxBlockBytes = 1u << 26;
 
 enum class SegmentKind : uint32_t {
   kMemfd = 1,  // memfd_create(2), sealed so that it cannot shrink under its mapping; pages are taken when first touched
@@ -92,8 +92,8 @@ enum class SegmentKind : uint32_t {
 // SIGBUS: see fault_guard.h.
 class Segment {
  public:
-  // `capacity`, of each ring, is a power of two in 4 KiB..1 GiB. `block_bytes`, of each of the four blocks that each end
-  // writes, is a multiple of the page size up to 256 MiB, 0 for no blocks. Only a memfd can have any: its pages cost nothing
+  // `capacity`, of each ring, is a power of two in 4 KiB..1 GiB. `block_bytes`, of each of the 16 blocks that each end
+  // writes, is a multiple of the page size up to 64 MiB, 0 for no blocks. Only a memfd can have any: its pages cost nothing
   // until they are touched, and cannot be taken away. `directory`, of kFile alone, is where its file is made.
   static Segment Create(SegmentKind kind, uint32_t capacity, uint32_t block_bytes = 0, const char* directory = nullptr) {
     CheckSizes(kind, capacity, block_bytes);
@@ -160,6 +160,15 @@ class Segment {
   // What precedes the blocks.
   size_t rings_size() const { return kSegmentHeaderBytes + 4 * size_t{capacity_}; }
   uint32_t capacity() const { return capacity_; }
+  // Gives the memory of a part of the blocks back, whole pages, which are zero from then on (madvise(2), MADV_REMOVE).
+  void Discard(size_t start, size_t length) {
+    if (start < rings_size() || start % kSegmentHeaderBytes != 0 || length % kSegmentHeaderBytes != 0 ||
+        length > size() || start > size() - length) {
+      throw ArgumentError("what is discarded must be whole pages of the blocks");
+    }
+    Check(madvise(data_ + start, length, MADV_REMOVE), "madvise", "MADV_REMOVE");
+  }
+
   SegmentHeader& header() const { return *reinterpret_cast<SegmentHeader*>(data_); }
 
   // What the peer's Open needs: a descriptor to pass to it, or the System V id to tell it. Valid until CloseHandle() or
@@ -191,7 +200,7 @@ class Segment {
     if (block_bytes == 0) return;
     if (kind != SegmentKind::kMemfd) throw ArgumentError("only a memfd has blocks");
     if (block_bytes > kMaxBlockBytes || block_bytes % kSegmentHeaderBytes != 0) {
-      throw ArgumentError("a block has a multiple of 4096 bytes up to 268435456, not " + std::to_string(block_bytes));
+      throw ArgumentError("a block has a multiple of 4096 bytes up to 67108864, not " + std::to_string(block_bytes));
     }
   }
 

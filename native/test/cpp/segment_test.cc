@@ -80,19 +80,30 @@ TEST("A segment of each kind: both ends see the same bytes, and each ring twice"
 }
 
 TEST("Blocks: both ends see the same bytes, apart from the rings, and pages not touched are not there") {
-  const Segment made = Segment::Create(SegmentKind::kMemfd, 4096, 8192);
+  Segment made = Segment::Create(SegmentKind::kMemfd, 4096, 8192);
   const Segment opened = Segment::Open(SegmentKind::kMemfd, 4096, 8192, made.handle());
   const size_t blocks = 4096 + 4 * 4096;
-  CHECK_EQUAL(made.size(), blocks + 8 * 8192);
+  CHECK_EQUAL(made.size(), blocks + 32 * 8192);
   CHECK_EQUAL(opened.size(), made.size());
   struct stat status;
   Check(fstat(made.handle(), &status), "fstat");
-  CHECK_EQUAL(status.st_size, 4096 + 2 * 4096 + 8 * 8192);
+  CHECK_EQUAL(status.st_size, 4096 + 2 * 4096 + 32 * 8192);
   CHECK(status.st_blocks <= 4096 / 512);
-  for (size_t at = 0; at < 8 * 8192; at += 4096) made.data()[blocks + at] = static_cast<uint8_t>(1 + at / 4096);
-  for (size_t at = 0; at < 8 * 8192; at += 4096) CHECK_EQUAL(opened.data()[blocks + at], 1 + at / 4096);
+  for (size_t at = 0; at < 32 * 8192; at += 4096) made.data()[blocks + at] = static_cast<uint8_t>(1 + at / 4096);
+  for (size_t at = 0; at < 32 * 8192; at += 4096) CHECK_EQUAL(opened.data()[blocks + at], 1 + at / 4096);
   for (size_t at = 4096; at < blocks; at += 4096) CHECK_EQUAL(opened.data()[at], 0);
   CHECK_EQUAL(opened.header().block_bytes, 8192u);
+
+  CHECK(fstat(made.handle(), &status) == 0);
+  const auto taken = status.st_blocks;
+  made.Discard(blocks + 8192, 2 * 8192);
+  CHECK(fstat(made.handle(), &status) == 0);
+  CHECK_EQUAL(status.st_blocks, taken - 2 * 8192 / 512);
+  CHECK_EQUAL(opened.data()[blocks + 8192], 0);
+  CHECK_EQUAL(opened.data()[blocks + 3 * 8192], 7);
+  for (const auto& [start, length] : {std::pair{blocks - 4096, size_t{4096}}, {blocks + 1, 4096}, {blocks, 4095}, {made.size(), 4096}}) {
+    CHECK_CONTAINS(THROWN(ArgumentError, made.Discard(start, length)).what(), "whole pages of the blocks");
+  }
 }
 
 TEST("Only a memfd has blocks, of whole pages, and of the size that was agreed") {
@@ -100,7 +111,7 @@ TEST("Only a memfd has blocks, of whole pages, and of the size that was agreed")
     CHECK_CONTAINS(THROWN(ArgumentError, Segment::Create(kind, 4096, 4096)).what(), "only a memfd");
     CHECK_CONTAINS(THROWN(ArgumentError, Segment::Open(kind, 4096, 4096, 0)).what(), "only a memfd");
   }
-  for (const uint32_t block : {1u, 4095u, (1u << 28) + 4096}) {
+  for (const uint32_t block : {1u, 4095u, (1u << 26) + 4096}) {
     CHECK_CONTAINS(THROWN(ArgumentError, Segment::Create(SegmentKind::kMemfd, 4096, block)).what(), "a block has");
   }
   const Segment made = Segment::Create(SegmentKind::kMemfd, 4096, 8192);
@@ -119,7 +130,7 @@ TEST("A new segment's header: identity, and zero words") {
     uint32_t words[4];
     memcpy(words, opened.data(), sizeof words);
     CHECK_EQUAL(words[0], 0x52474c53u);
-    CHECK_EQUAL(words[1], 2u);
+    CHECK_EQUAL(words[1], 3u);
     CHECK_EQUAL(words[2], 8192u);
     CHECK_EQUAL(words[3], 0u);
     for (const SegmentHeader::Ring& ring : opened.header().rings) CHECK(ring.head == 0 && ring.tail == 0);
@@ -211,7 +222,7 @@ TEST("Open refuses another size, and another identity") {
     header.capacity = 4096;
     CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "capacity 4096 instead of 8192");
     header.version = 1;
-    CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "layout version 1 instead of 2");
+    CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "layout version 1 instead of 3");
     header.magic = 0;
     CHECK_CONTAINS(Refusal(kind, 8192, made.handle()), "SLGR");
   }

@@ -229,15 +229,16 @@ export class Session implements ConnectionHandler {
   readonly #control = new Map<Stream, Reset | undefined>();
   /**
    * Messages too long for one frame: the sum of the lengths of those that have begun, against the peer's reassembly budget; the one
-   * whose turn it is, and up to where; and the streams of those that wait for theirs.
+   * whose turn it is, and up to where; and the streams of those that wait for theirs. No Set: each table that it outgrows
+   * refers to the next, so those that have become old keep what was in all later ones, until the next full collection.
    */
   #outPartial = 0;
   #outFirst: OutgoingMessage | undefined = undefined;
   #outTurnEnd = 0;
-  readonly #outWaiting = new Set<Stream>();
+  #outWaiting: Stream[] = [];
 
-  /** Messages received in part, and the sum of their whole lengths. */
-  readonly #partials = new Map<Stream, PartialMessage>();
+  /** Messages received in part: how many, and the sum of their whole lengths. */
+  #partialMessages = 0;
   #partialBytes = 0;
 
   // The connection's own control output.
@@ -326,7 +327,7 @@ export class Session implements ConnectionHandler {
       remoteStreams: this.#remoteCount,
       handlers: this.handlers,
       unreturnedBytes: this.limits.connectionWindowBytes - this.#receiveWindow - this.#creditOwed,
-      partialMessages: this.#partials.size,
+      partialMessages: this.#partialMessages,
       partialBytes: this.#partialBytes,
       sentPartialBytes: this.#outPartial,
     };
@@ -687,7 +688,7 @@ export class Session implements ConnectionHandler {
     this.#spend(cost);
     stream.receiveWindow -= cost;
     // A message that has begun may exceed it, also one that was dropped here meanwhile.
-    if (stream.receiveWindow < 0 && this.#partialOf(stream) === undefined && !this.#isOver(stream)) {
+    if (stream.receiveWindow < 0 && stream.incoming === undefined && !this.#isOver(stream)) {
       throw new ProtocolError(`stream ${id} was sent more than its window`);
     }
     if (stream.is(Mark.ReceivedEnd)) throw new ProtocolError(`DATA after the end of stream ${id}`);
@@ -709,7 +710,7 @@ export class Session implements ConnectionHandler {
   ): void {
     if (this.#isOver(stream)) return this.#creditConnection(cost);
     const more = (flags & Flag.MORE) !== 0;
-    let partial = this.#partialOf(stream);
+    let partial = stream.incoming;
     if (partial === undefined && !more) {
       stream.unconsumed += cost;
       return this.#deliver(stream, memory, start, end, cost, false);
@@ -757,28 +758,25 @@ export class Session implements ConnectionHandler {
   #beginPartial(stream: Stream, total: number): PartialMessage {
     const sum = this.#partialBytes + total;
     const { reassemblyBytes } = this.limits;
-    if (this.#partials.size > 0 && sum > reassemblyBytes) {
+    if (this.#partialMessages > 0 && sum > reassemblyBytes) {
       throw new ProtocolError(
         `messages in part of ${sum} bytes in all are over the limit of ${reassemblyBytes} (reassemblyBytes)`,
         Status.RESOURCE_EXHAUSTED,
       );
     }
     const partial = new PartialMessage(platform.allocate(total));
-    this.#partials.set(stream, partial);
+    stream.incoming = partial;
+    this.#partialMessages++;
     this.#partialBytes = sum;
     return partial;
   }
 
-  /** What has come of a message that is not whole yet. */
-  #partialOf(stream: Stream): PartialMessage | undefined {
-    return this.#partials.size === 0 ? undefined : this.#partials.get(stream);
-  }
-
   /** The message is complete or dropped. */
   #endPartial(stream: Stream): void {
-    const partial = this.#partialOf(stream);
+    const partial = stream.incoming;
     if (partial === undefined) return;
-    this.#partials.delete(stream);
+    stream.incoming = undefined;
+    this.#partialMessages--;
     this.#partialBytes -= partial.bytes.length;
   }
 
@@ -803,7 +801,8 @@ export class Session implements ConnectionHandler {
         const frame = this.#large;
         message = this.#decodeLarge(stream, frame, frame.start + start, frame.start + end);
         if (frame.lent) loan = frame;
-      } else message = stream.inputCodec.decode(reader.begin(memory, start, end, owned ? OWNED : undefined));
+      } else if (owned) message = this.#decodeOwned(stream, memory);
+      else message = stream.inputCodec.decode(reader.begin(memory, start, end));
     } catch (error) {
       stream.unconsumed -= cost;
       this.#creditConnection(cost);
@@ -829,7 +828,16 @@ export class Session implements ConnectionHandler {
     bytes.set(frame.memory.subarray(start, end));
     this.#large = undefined;
     frame.release();
-    return stream.inputCodec.decode(reader.begin(bytes, 0, bytes.length, OWNED));
+    return this.#decodeOwned(stream, bytes);
+  }
+
+  /** Decode the message that is all of `bytes`, which the message may keep; nobody else does. */
+  #decodeOwned(stream: Stream, bytes: Uint8Array): unknown {
+    try {
+      return stream.inputCodec.decode(reader.begin(bytes, 0, bytes.length, OWNED));
+    } finally {
+      reader.release();
+    }
   }
 
   #refuseLong(stream: Stream, bytes: number): void {
@@ -1158,7 +1166,7 @@ export class Session implements ConnectionHandler {
    * whole. Below zero while whole messages that were credited in part wait.
    */
   #owed(stream: Stream): number {
-    const held = stream.unconsumed + (this.#partialOf(stream)?.cost ?? 0);
+    const held = stream.unconsumed + (stream.incoming?.cost ?? 0);
     return this.limits.streamWindowBytes - stream.receiveWindow - held;
   }
 
@@ -1530,12 +1538,15 @@ export class Session implements ConnectionHandler {
     if (message === this.#outFirst) return true;
     if (this.#outFirst === undefined) {
       // First come, first served.
-      if (message.begun || (this.#outWaiting.size === 0 && this.#fitsBudget(message))) {
+      if (message.begun || (this.#outWaiting.length === 0 && this.#fitsBudget(message))) {
         this.#beginTurn(message);
         return true;
       }
     }
-    this.#outWaiting.add(stream);
+    if (!message.waiting) {
+      message.waiting = true;
+      this.#outWaiting.push(stream);
+    }
     return false;
   }
 
@@ -1554,11 +1565,12 @@ export class Session implements ConnectionHandler {
   #nextTurn(): void {
     this.#outFirst = undefined;
     let mayBegin = true;
-    for (const next of this.#outWaiting) {
+    for (const [index, next] of this.#outWaiting.entries()) {
       const message = next.outgoing!;
       if (!message.begun) mayBegin &&= this.#fitsBudget(message);
       if (!message.begun && !mayBegin) continue;
-      this.#outWaiting.delete(next);
+      this.#outWaiting.splice(index, 1);
+      message.waiting = false;
       this.#beginTurn(message);
       return this.#enqueue(next);
     }
@@ -1569,7 +1581,7 @@ export class Session implements ConnectionHandler {
     const message = stream.outgoing;
     if (message === undefined) return;
     stream.outgoing = undefined;
-    if (this.#outWaiting.size > 0) this.#outWaiting.delete(stream);
+    if (message.waiting) this.#outWaiting.splice(this.#outWaiting.indexOf(stream), 1);
     if (!message.begun) return;
     this.#outPartial -= message.length;
     if (message === this.#outFirst || this.#outFirst === undefined) this.#nextTurn();
@@ -1712,10 +1724,10 @@ export class Session implements ConnectionHandler {
     this.#local = this.#remote = NO_STREAMS as (Stream | undefined)[];
     this.#waiting = [];
     this.#waitingHead = this.#waitingCount = this.#localCount = this.#remoteCount = 0;
-    this.#partials.clear();
+    this.#partialMessages = this.#partialBytes = 0;
     this.#control.clear();
     this.#starved.clear();
-    this.#outWaiting.clear();
+    this.#outWaiting = [];
     this.#sendHead = this.#sendTail = undefined;
     for (const stream of streams) {
       if (stream === undefined) continue;
@@ -1724,7 +1736,7 @@ export class Session implements ConnectionHandler {
       const over = stream.is(Mark.ResetPending | Mark.SentReset) || (opener && stream.is(Mark.ReceivedEnd));
       const mayHaveRun =
         opener && stream.wasOpened && this.#localOrdinals[slotOf(stream.id)]! <= this.#peerAccepted;
-      stream.outgoing = undefined;
+      stream.outgoing = stream.incoming = undefined;
       stream.mark(Mark.SentEnd | Mark.SentReset | Mark.ReceivedEnd);
       if (over) continue;
       stream.onFailure(Status.UNAVAILABLE, text, mayHaveRun, this.#error);
@@ -1757,7 +1769,7 @@ export class Session implements ConnectionHandler {
   /** The peer ends the stream: once, and between messages. */
   #checkNotEnded(stream: Stream, id: number): void {
     if (stream.is(Mark.ReceivedEnd)) throw new ProtocolError(`stream ${id} was ended twice`);
-    if (this.#partialOf(stream) !== undefined) {
+    if (stream.incoming !== undefined) {
       throw new ProtocolError(`stream ${id} ended inside a message`);
     }
   }

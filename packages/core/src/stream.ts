@@ -43,6 +43,8 @@ export class OutgoingMessage {
   position = 0;
   /** It is sent in fragments, and its whole length has been taken of the peer's reassembly budget. */
   begun = false;
+  /** It waits for its turn to be sent in fragments. */
+  waiting = false;
 
   constructor(
     readonly bytes: Uint8Array,
@@ -118,6 +120,9 @@ export abstract class Stream implements Expiring {
   outgoing: OutgoingMessage | undefined = undefined;
   /** The acceptor's end. */
   ending: Ending | undefined = undefined;
+
+  /** What has come of a message that is not whole yet. */
+  incoming: PartialMessage | undefined = undefined;
 
   /** Bytes that the peer allows to be sent, and that the peer may still send. */
   sendWindow = 0;

@@ -4,6 +4,7 @@ import {
   chownSync,
   lstatSync,
   mkdirSync,
+  readFileSync,
   readdirSync,
   rmdirSync,
   rmSync,
@@ -14,6 +15,7 @@ import {
 import { spawnSync } from "node:child_process";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { setTimeout as turn } from "node:timers/promises";
 import { expect } from "chai";
 import { Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
@@ -111,6 +113,12 @@ const STRANGER = 65534;
   });
 
   describe("blocks", () => {
+    async function until(holds: () => boolean): Promise<void> {
+      for (const end = performance.now() + 20_000; !holds(); await turn(20)) {
+        if (performance.now() > end) expect.fail("not within 20 s");
+      }
+    }
+
     it("are as large as asked for, or none", async () => {
       await listen("shm:default");
       expect((await connect("shm:default")).large?.maxBytes).to.equal(1_179_648);
@@ -122,8 +130,30 @@ const STRANGER = 65534;
       expect((await connect("shm:posix")).large).to.equal(undefined);
     });
 
+    it("give the memory back that a burst has taken, but for what is used still", async () => {
+      await listen("shm:burst");
+      const near = new Endpoint(await connect("shm:burst")).start();
+      const blockBytes = near.connection.large!.maxBytes;
+      const bytes = (): number =>
+        [...readFileSync("/proc/self/smaps", "latin1").matchAll(/memfd:sluice[^]*?^Pss: +(\d+) kB/gm)]
+          .map(([, kibibytes]) => Number(kibibytes) * 1024)
+          .reduce((sum, one) => sum + one, 0);
+      let sent = 0;
+      for (; near.connection.large!.available; sent++) {
+        expect(near.send(makeFrame(sent, blockBytes))).to.equal(true);
+      }
+      expect(sent).to.be.at.least(16);
+      expect(bytes()).to.be.at.least(sent * blockBytes);
+      await until(() => bytes() < 5 * blockBytes);
+      // It goes on in what is left, and in what must be taken anew.
+      for (let more = 0; more < 16; more++) {
+        await until(() => near.connection.large!.available);
+        expect(near.send(makeFrame(more, blockBytes))).to.equal(true);
+      }
+    });
+
     it("are refused of impossible sizes, and where memory could be taken away", async () => {
-      for (const block of [-4096, 4095, 1.5, 2 ** 28 + 4096, "4096", NaN]) {
+      for (const block of [-4096, 4095, 1.5, 2 ** 26 + 4096, "4096", NaN]) {
         const error = await refusal(listen("shm:odd", { block }), Status.INVALID_ARGUMENT);
         expect(error.message).to.include("option block must be a multiple of 4096");
       }

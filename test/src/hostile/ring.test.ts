@@ -11,7 +11,17 @@ import { Child, descriptors } from "../processes.js";
 import { SOON } from "../suite.js";
 import { until, within } from "../within.js";
 import { Flag, frame, hello, open, RawPeer, streamId, Type } from "./raw.js";
-import { addon, ASLEEP_ON_SOCKET, dial, Doorbell, controlPath, RingPeer, RingStream, Word } from "./ring.js";
+import {
+  addon,
+  ASLEEP_ON_SOCKET,
+  BLOCKS,
+  dial,
+  Doorbell,
+  controlPath,
+  RingPeer,
+  RingStream,
+  Word,
+} from "./ring.js";
 
 const HOLD = "sluice.testing.Probe/Hold";
 const PRODUCE = "sluice.testing.Probe/Produce";
@@ -316,7 +326,7 @@ for (const { kind, scheme, options } of KINDS) {
 
     function describeBlocks(): void {
       const LIES: readonly [name: string, block: number, bytes: number][] = [
-        ["that does not exist", 4, 100],
+        ["that does not exist", BLOCKS, 100],
         ["of the largest number", 0x7fff_ffff, 100],
         ["with less than a header", 0, 11],
         ["with nothing", 0, 0],

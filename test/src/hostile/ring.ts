@@ -14,7 +14,7 @@ import {
 import { within } from "../within.js";
 
 export const SEGMENT_MAGIC = 0x52474c53;
-export const SEGMENT_VERSION = 2;
+export const SEGMENT_VERSION = 3;
 export const SETUP_BYTES = 24;
 const HEADER_BYTES = 4096;
 const KINDS: readonly SegmentKind[] = ["memfd", "posix", "sysv", "file"];
@@ -29,13 +29,13 @@ export const Word = {
   sleeping: (side: Side) => 2560 + side * 512,
   waiting: (side: Side) => 2688 + side * 512,
   semaphore: (side: Side) => 2816 + side * 512,
-  block: (ring: Side, block: number) => 3584 + ring * 256 + block * 64,
+  block: (ring: Side, block: number) => 3584 + ring * 256 + block * 16,
 } as const;
 
 export const ASLEEP_ON_SOCKET = 1;
 
 /** How many blocks each side writes, where there are any, and what a record that tells of one begins with. */
-export const BLOCKS = 4;
+export const BLOCKS = 16;
 export const BLOCK_RECORD = 0x8000_0000;
 
 /** The addon, without which there are no rings. */

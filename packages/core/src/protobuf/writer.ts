@@ -353,19 +353,31 @@ export class MessageWriter extends withoutConstructor(BinaryWriter) {
   }
 }
 
-/** Large scratch that was handed over by `detach` and has come back; large memory is expensive to get anew. */
+/**
+ * Large scratch that was handed over by `detach` and has come back, the oldest first: large memory is expensive to get anew, and
+ * to have collected. What nobody needed between two full collections is let go at the second.
+ */
 const spares: Uint8Array[] = [];
 let spareBytes = 0;
-const MAX_SPARE_BYTES = 4 * 1024 * 1024;
+/** The fewest that there were since the last full collection, of which `collections` tells. */
+let leastSpares = 0;
+let listening = false;
+const collections = new FinalizationRegistry(() => {
+  dropSpares(leastSpares);
+  listening = false;
+  awaitCollection();
+});
 const LEAST_SPARE_BYTES = 16 * 1024;
+const MAX_SPARE_BYTES = 32 * 1024 * 1024;
+const MAX_SPARES = 64;
 
 function allocateScratch(bytes: number): Uint8Array {
   for (let i = spares.length - 1; i >= 0; i--) {
     const spare = spares[i]!;
     if (spare.length < bytes || spare.length > 4 * bytes) continue;
-    spares[i] = spares[spares.length - 1]!;
-    spares.pop();
+    spares.splice(i, 1);
     spareBytes -= spare.length;
+    leastSpares = Math.min(leastSpares, spares.length);
     return spare;
   }
   return platform.allocate(bytes);
@@ -373,10 +385,26 @@ function allocateScratch(bytes: number): Uint8Array {
 
 /** Give back what `detach` returned, if nobody else has seen it and nobody will use it again. */
 export function recycle(result: Uint8Array): void {
-  const size = result.buffer.byteLength;
-  if (size < LEAST_SPARE_BYTES || spareBytes + size > MAX_SPARE_BYTES) return;
-  spares.push(new Uint8Array(result.buffer));
-  spareBytes += size;
+  const memory = new Uint8Array(result.buffer);
+  if (memory.length < LEAST_SPARE_BYTES || memory.length > MAX_SPARE_BYTES) return;
+  while (spares.length === MAX_SPARES || spareBytes + memory.length > MAX_SPARE_BYTES) dropSpares(1);
+  spares.push(memory);
+  spareBytes += memory.length;
+  awaitCollection();
+}
+
+/** Let go of the oldest. */
+function dropSpares(count: number): void {
+  for (const spare of spares.splice(0, count)) spareBytes -= spare.length;
+  leastSpares = Math.min(leastSpares, spares.length);
+}
+
+/** Have `collections` told of the next full collection, by an object that does not outlive it. */
+function awaitCollection(): void {
+  if (listening || spares.length === 0) return;
+  listening = true;
+  leastSpares = spares.length;
+  collections.register({}, undefined);
 }
 
 function varintSize(value: number): number {

@@ -2,6 +2,11 @@ import type { LargeFrame, LargeFrames } from "@sluice/core";
 import type { Segment } from "@sluice/native";
 import { BLOCKS, FREE, USED, blockOffset, blocksOffset, blockStateOffset, type Endpoint } from "./layout.js";
 
+/** How many blocks keep their memory while they are not used. */
+const KEPT_BLOCKS = 4;
+/** For how long at least the others keep it. */
+const KEPT_MS = 1000;
+
 /**
  * The blocks of one end of a segment: memory for frames that are too large for the ring, which only tells of them. A reader may
  * keep a block for as long as it likes, while the ring goes on; a writer that has none left uses the ring.
@@ -22,6 +27,10 @@ export class Blocks implements LargeFrames {
   readonly #base: number;
   /** Which outbound blocks have been published, and were not seen free since: a bit each. */
   #used = 0;
+  /** Of how many outbound blocks, the lowest, the memory has not been given back; and how many were used since the timer was set. */
+  #touched = 0;
+  #recent = 0;
+  #timer: NodeJS.Timeout | undefined;
   #closed = false;
   /** Inbound blocks that have not been released. */
   readonly #received: (BlockFrame | undefined)[] = [];
@@ -64,7 +73,24 @@ export class Blocks implements LargeFrames {
   /** The block has been written. The record that tells of it must follow. */
   use(block: number): void {
     this.#used |= 1 << block;
+    if (block >= this.#recent) this.#recent = block + 1;
+    if (block >= KEPT_BLOCKS) this.#timer ??= setTimeout(() => this.#trim(), KEPT_MS).unref();
     Atomics.store(this.#shared, blockStateOffset(this.#endpoint, block) >> 2, USED);
+  }
+
+  /** Gives the memory back of what a burst has used. */
+  #trim(): void {
+    this.#timer = undefined;
+    this.#touched = Math.max(this.#touched, this.#recent);
+    const keep = Math.max(this.#recent, KEPT_BLOCKS);
+    this.#recent = 0;
+    while (this.#touched > keep) {
+      const block = this.#touched - 1;
+      if (Atomics.load(this.#shared, blockStateOffset(this.#endpoint, block) >> 2) !== FREE) break;
+      this.#segment.discard(this.#base + this.start(block), this.maxBytes);
+      this.#touched = block;
+    }
+    if (this.#touched > KEPT_BLOCKS) this.#timer = setTimeout(() => this.#trim(), KEPT_MS).unref();
   }
 
   /** The frame of `bytes` in an inbound block; undefined if there can be none. */
@@ -84,6 +110,7 @@ export class Blocks implements LargeFrames {
   /** The segment is about to go: nobody may look at it any more. */
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#timer);
     for (const frame of this.#received) frame?.release();
   }
 }

@@ -30,6 +30,12 @@ export const MAX_FRAME_BYTES = 64 * 1024 + 1024;
 /** How much is copied out of the ring at a time. The writer has that room again while the frames are looked at. */
 const BATCH_BYTES = 32 * 1024;
 
+/**
+ * How much is taken out of blocks at a time. What has arrived is then answered, and let go, before more is copied: of sixteen
+ * messages taken at once all would be alive, their blocks in use, and the peer without anything to do meanwhile.
+ */
+const LARGE_TURN_BYTES = 512 * 1024;
+
 /** Below this a loop is faster than `Uint8Array.set`, which needs a view made for it. */
 const LOOP_BYTES = 256;
 
@@ -336,7 +342,7 @@ export class RingConnection implements Connection, RingHandler {
 
   onWake(): void {
     try {
-      this.#take();
+      this.#take(LARGE_TURN_BYTES);
       if (this.#blocked && this.#state !== CLOSED) this.#offerRoom();
     } catch (error) {
       this.#fail(error);
@@ -346,7 +352,7 @@ export class RingConnection implements Connection, RingHandler {
   onEnd(): void {
     if (this.#state === CLOSED) return;
     try {
-      this.#take();
+      this.#take(Infinity);
     } catch (error) {
       return this.#fail(error);
     }
@@ -366,8 +372,11 @@ export class RingConnection implements Connection, RingHandler {
     return false;
   }
 
-  /** Takes what was published before this began, and no more, so that timers and others have their turn. */
-  #take(): void {
+  /**
+   * Takes what was published before this began, and no more, so that timers and others have their turn; of what is in blocks only
+   * until it is `turnBytes`. If it leaves something the channel sees that, and calls again.
+   */
+  #take(turnBytes: number): void {
     if (this.#state === CLOSED) return;
     // SYNC POINT 1: the head that publishes records, then the records.
     const head = Atomics.load(this.#shared, this.#inHead);
@@ -378,12 +387,14 @@ export class RingConnection implements Connection, RingHandler {
     }
     if (this.#state === DEAF) return this.#advance(available, head);
     const scratch = takeScratch();
+    let large = 0;
     try {
       for (let left = available; left > 0 && this.#state === OPEN;) {
         const bytes = this.#measure(left);
         if (bytes < 0) {
           if (!this.#isBlock()) return this.#refuseOversized(scratch);
-          this.#takeBlock(head);
+          large += this.#takeBlock(head);
+          if (large >= turnBytes) return;
           left -= BLOCK_RECORD_BYTES;
           continue;
         }
@@ -422,7 +433,8 @@ export class RingConnection implements Connection, RingHandler {
     return (this.#shared[at >> 2]! & BLOCK_RECORD) !== 0;
   }
 
-  #takeBlock(head: number): void {
+  /** Takes the frame in the block that the record at the tail tells of. Returns its size. */
+  #takeBlock(head: number): number {
     const at = (this.#inData + (this.#tail & (this.#capacity - 1))) >> 2;
     const block = (this.#shared[at]! & ~BLOCK_RECORD) >>> 0;
     const bytes = this.#shared[at + 1]! >>> 0;
@@ -431,6 +443,7 @@ export class RingConnection implements Connection, RingHandler {
       throw this.#corrupt(`it has published a frame of ${bytes} bytes in block ${block}`);
     this.#advance(BLOCK_RECORD_BYTES, head);
     this.#handler!.onLargeFrame!(frame);
+    return bytes;
   }
 
   #copy(scratch: Scratch, bytes: number): void {

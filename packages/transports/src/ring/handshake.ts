@@ -9,7 +9,7 @@ import type { Rings } from "./connection.js";
 import { MIN_CAPACITY } from "./layout.js";
 
 const MAGIC = 0x52474c53; // "SLGR"
-const VERSION = 2;
+const VERSION = 3;
 const MESSAGE_BYTES = 24;
 const MAX_REASON_BYTES = 1024;
 

@@ -1,5 +1,5 @@
 /**
- * Where things are in a segment: version 2 of docs/shared-memory.md, which says who writes each word and in what order.
+ * Where things are in a segment: version 3 of docs/shared-memory.md, which says who writes each word and in what order.
  * Offsets in bytes; every word is a u32 on a cache line of its own.
  */
 
@@ -35,11 +35,11 @@ export function dataOffset(writer: Endpoint, capacity: number): number {
 }
 
 /** How many blocks each endpoint writes, if the segment has any. */
-export const BLOCKS = 4;
+export const BLOCKS = 16;
 
 /** Whether a block that `writer` writes is `USED`: set by its writer, and taken down by its reader. */
 export function blockStateOffset(writer: Endpoint, block: number): number {
-  return 3584 + writer * 256 + block * 64;
+  return 3584 + writer * 256 + block * 16;
 }
 
 /** The values of a block's state. */
@@ -75,6 +75,6 @@ export function padded(frameBytes: number): number {
 export const MIN_CAPACITY = 64 * 1024;
 export const MAX_CAPACITY = 1024 * 1024 * 1024;
 
-/** A block is a multiple of this, up to a size that leaves room for the addresses of eight. */
+/** A block is a multiple of this, up to a size that leaves room for the addresses of all. */
 export const PAGE_BYTES = 4096;
-export const MAX_BLOCK_BYTES = 256 * 1024 * 1024;
+export const MAX_BLOCK_BYTES = 64 * 1024 * 1024;
