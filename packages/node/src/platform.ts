@@ -11,9 +11,29 @@ interface BufferMethods {
 const { utf8Slice, utf8Write } = Buffer.prototype as BufferMethods;
 
 /** Without the zeroes that `new Uint8Array` writes, and plain: a Buffer's `slice` copies nothing. */
-function allocate(bytes: number): Uint8Array {
+function allocateUnzeroed(bytes: number): Uint8Array {
   const { buffer, byteOffset } = Buffer.allocUnsafeSlow(bytes);
   return new Uint8Array(buffer, byteOffset, bytes);
+}
+
+/** From this size on messages are what decides how much memory V8 frees at a time. */
+const LARGE_BYTES = 32 * 1024;
+/** As much as glibc takes as a sign, with what it adds to it. */
+const SIGN_BYTES = 32 * 1024 * 1024 - 64 * 1024;
+let signGiven = false;
+
+/**
+ * V8 frees the memory of large messages by tens of megabytes, of which glibc at first gives all but 128 KiB back to the system; and
+ * each page that it gets anew takes the kernel longer than it takes to copy a message into it. Once a program has freed a block of 32
+ * MiB, which this is though nothing is ever written to it, it keeps up to 64 MiB at hand: mallopt(3), `M_MMAP_THRESHOLD`. Where the
+ * environment sets `MALLOC_TRIM_THRESHOLD_` that holds instead, and so does what other C libraries do.
+ */
+function allocate(bytes: number): Uint8Array {
+  if (bytes >= LARGE_BYTES && !signGiven) {
+    signGiven = true;
+    allocateUnzeroed(SIGN_BYTES);
+  }
+  return allocateUnzeroed(bytes);
 }
 
 // All messages share it, so nobody may take it away.
@@ -43,7 +63,7 @@ export const nodePlatform: Platform = {
         },
   allocate,
   allocatePool(bytes) {
-    const pool = allocate(bytes);
+    const pool = allocateUnzeroed(bytes);
     markAsUntransferable(pool.buffer);
     return pool;
   },
