@@ -1,5 +1,7 @@
 import { inspect } from "node:util";
 import { BinaryWriter as StockWriter, WireType } from "@bufbuild/protobuf/wire";
+import { setImmediate } from "node:timers/promises";
+import { recycle } from "#core/protobuf/writer.js";
 import { MessageWriter } from "@sluice/core/protobuf";
 import { expect } from "chai";
 
@@ -183,4 +185,43 @@ describe("MessageWriter", () => {
     for (const view of held) expect(view.byteLength).to.be.at.most(1024 * 1024);
     expect(writer.position).to.equal(0);
   });
+
+  it("uses again what it detached once that has come back", () => {
+    const first = overflowing(100_000);
+    recycle(first);
+    expect(overflowing(90_000).buffer).to.equal(first.buffer);
+    expect(overflowing(90_000).buffer).not.to.equal(first.buffer);
+  });
+
+  it("lets go of what has come back and is not used between two full collections", async () => {
+    const returned = comeBack(4);
+    for (let tries = 0; returned.some((reference) => reference.deref() !== undefined); tries++) {
+      expect(tries, "collections").to.be.below(20);
+      // A dereferenced object lives until its turn of the event loop is over; what a registry tells comes in one of its own.
+      await setImmediate();
+      global.gc!();
+      await setImmediate();
+    }
+  });
+
+  it("keeps little of what has come back, however much that is", () => {
+    const results = Array.from({ length: 100 }, () => overflowing(1_000_000));
+    const buffers = new Set<ArrayBufferLike>(results.map(({ buffer }) => buffer));
+    for (const result of results) recycle(result);
+    let reused = 0;
+    while (buffers.has(overflowing(1_000_000).buffer)) reused++;
+    expect(reused).to.be.within(1, 33);
+  });
 });
+
+/** A message that needs scratch of about that size. */
+function overflowing(bytes: number): Uint8Array {
+  return new MessageWriter().begin(new Uint8Array(1), 0, 1).raw(new Uint8Array(bytes)).detach();
+}
+
+/** So many results that have come back. */
+function comeBack(count: number): WeakRef<object>[] {
+  const results = Array.from({ length: count }, () => overflowing(1_000_000));
+  for (const result of results) recycle(result);
+  return results.map(({ buffer }) => new WeakRef(buffer));
+}
