@@ -194,8 +194,8 @@ export interface Segment {
    */
   readonly buffer: ArrayBuffer;
   /**
-   * What follows: the first end's blocks, the second end's. As `buffer`, and made when it is first read. V8 does not count it as
-   * memory of its own. Throws if the segment is closed, or has none.
+   * What follows: the first end's blocks, the second end's. As `buffer`, and made when it is first read. V8 does not collect
+   * garbage for its sake, though it counts it in `process.memoryUsage().external`. Throws if the segment is closed, or has none.
    */
   readonly blocks: ArrayBuffer;
   /**
@@ -216,8 +216,9 @@ export interface Segment {
   /** Detach what `lend` returned. */
   recall(buffer: ArrayBuffer): void;
   /**
-   * Give the memory of a part of `blocks` back to the system: `length` bytes of the mapping from `start` on, whole pages, which are
-   * zero from then on, at both ends. Throws if the segment is closed, and for a range that is none of `blocks`.
+   * Let the system have the memory of a part of `blocks`: `length` bytes of the mapping from `start` on, whole pages, which are
+   * zero from then on, at both ends; or stay as they are where the system cannot take them, as where a process has locked them
+   * (mlockall(2)). Throws if the segment is closed, and for a range that is none of `blocks`.
    */
   discard(start: number, length: number): void;
   /** Remove the mapping; `recall` first. Throws while a `RingChannel` uses it. Idempotent. */

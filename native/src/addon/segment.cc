@@ -124,7 +124,7 @@ Napi::Value Segment::Blocks(const Napi::CallbackInfo& info) {
     if (blocks_.IsEmpty()) {
       const size_t size = segment->size() - start;
       blocks_ = Napi::Persistent(ShowMapping(info.Env(), start, size).As<Napi::ArrayBuffer>());
-      // Garbage collection would not free them, and most of their pages have no memory: V8 shall not count them.
+      // Garbage collection would not free them, and most of their pages have no memory: V8 shall not collect for their sake.
       Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -static_cast<int64_t>(size));
     }
     return blocks_.Value();

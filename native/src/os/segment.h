@@ -160,16 +160,17 @@ class Segment {
   // What precedes the blocks.
   size_t rings_size() const { return kSegmentHeaderBytes + 4 * size_t{capacity_}; }
   uint32_t capacity() const { return capacity_; }
-  // Gives the memory of a part of the blocks back, whole pages, which are zero from then on (madvise(2), MADV_REMOVE).
+  SegmentHeader& header() const { return *reinterpret_cast<SegmentHeader*>(data_); }
+
+  // Lets the system have the memory of a part of the blocks, whole pages, which are zero from then on. It is advice: where the
+  // system cannot take them (pages locked by mlockall(2), a kernel without MADV_REMOVE), they stay as they are.
   void Discard(size_t start, size_t length) {
     if (start < rings_size() || start % kSegmentHeaderBytes != 0 || length % kSegmentHeaderBytes != 0 ||
         length > size() || start > size() - length) {
       throw ArgumentError("what is discarded must be whole pages of the blocks");
     }
-    Check(madvise(data_ + start, length, MADV_REMOVE), "madvise", "MADV_REMOVE");
+    madvise(data_ + start, length, MADV_REMOVE);
   }
-
-  SegmentHeader& header() const { return *reinterpret_cast<SegmentHeader*>(data_); }
 
   // What the peer's Open needs: a descriptor to pass to it, or the System V id to tell it. Valid until CloseHandle() or
   // the Segment goes; -1 after CloseHandle(), and on a segment that was opened.

@@ -780,7 +780,7 @@ export class Session implements ConnectionHandler {
     this.#partialBytes -= partial.bytes.length;
   }
 
-  /** Give the stream the message `memory[start..end)`, which is `owned` if nobody else will write there. Its `cost` is unconsumed. */
+  /** Give the stream the message `memory[start..end)`, which is `owned` if it is all of `memory`, for nobody else. Its `cost` is unconsumed. */
   #deliver(
     stream: Stream,
     memory: Uint8Array,

@@ -15,7 +15,7 @@ import {
 import { spawnSync } from "node:child_process";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { setTimeout as turn } from "node:timers/promises";
+import { setTimeout } from "node:timers/promises";
 import { expect } from "chai";
 import { Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
@@ -114,7 +114,7 @@ const STRANGER = 65534;
 
   describe("blocks", () => {
     async function until(holds: () => boolean): Promise<void> {
-      for (const end = performance.now() + 20_000; !holds(); await turn(20)) {
+      for (const end = performance.now() + 20_000; !holds(); await setTimeout(20)) {
         if (performance.now() > end) expect.fail("not within 20 s");
       }
     }

@@ -363,7 +363,7 @@ let spareBytes = 0;
 let leastSpares = 0;
 let listening = false;
 const collections = new FinalizationRegistry(() => {
-  dropSpares(leastSpares);
+  dropSpares(0, leastSpares);
   listening = false;
   awaitCollection();
 });
@@ -375,9 +375,7 @@ function allocateScratch(bytes: number): Uint8Array {
   for (let i = spares.length - 1; i >= 0; i--) {
     const spare = spares[i]!;
     if (spare.length < bytes || spare.length > 4 * bytes) continue;
-    spares.splice(i, 1);
-    spareBytes -= spare.length;
-    leastSpares = Math.min(leastSpares, spares.length);
+    dropSpares(i, 1);
     return spare;
   }
   return platform.allocate(bytes);
@@ -385,17 +383,16 @@ function allocateScratch(bytes: number): Uint8Array {
 
 /** Give back what `detach` returned, if nobody else has seen it and nobody will use it again. */
 export function recycle(result: Uint8Array): void {
-  const memory = new Uint8Array(result.buffer);
-  if (memory.length < LEAST_SPARE_BYTES || memory.length > MAX_SPARE_BYTES) return;
-  while (spares.length === MAX_SPARES || spareBytes + memory.length > MAX_SPARE_BYTES) dropSpares(1);
-  spares.push(memory);
-  spareBytes += memory.length;
+  const size = result.buffer.byteLength;
+  if (size < LEAST_SPARE_BYTES || size > MAX_SPARE_BYTES) return;
+  while (spares.length === MAX_SPARES || spareBytes + size > MAX_SPARE_BYTES) dropSpares(0, 1);
+  spares.push(new Uint8Array(result.buffer));
+  spareBytes += size;
   awaitCollection();
 }
 
-/** Let go of the oldest. */
-function dropSpares(count: number): void {
-  for (const spare of spares.splice(0, count)) spareBytes -= spare.length;
+function dropSpares(from: number, count: number): void {
+  for (const spare of spares.splice(from, count)) spareBytes -= spare.length;
   leastSpares = Math.min(leastSpares, spares.length);
 }
 

@@ -98,6 +98,19 @@ export function describeLargeFrames(fixture: Fixture, expected: boolean): void {
       await awaitAvailable(near, far);
     });
 
+    it("all that were sent before the connection was closed arrive", async () => {
+      const [near, far, large] = await largePair();
+      let sent = 0;
+      while (large.available) send(near, sent++, large.maxBytes);
+      expectFrames(
+        far,
+        Array.from({ length: sent }, () => large.maxBytes),
+      );
+      near.close();
+      await far.closed;
+      expect(far.frameCount).to.equal(sent);
+    });
+
     it("a range that was cancelled is used again", async () => {
       const [near, far, large] = await largePair();
       for (let i = 0; i < 100; i++) {

@@ -74,8 +74,12 @@ export class Blocks implements LargeFrames {
   use(block: number): void {
     this.#used |= 1 << block;
     if (block >= this.#recent) this.#recent = block + 1;
-    if (block >= KEPT_BLOCKS) this.#timer ??= setTimeout(() => this.#trim(), KEPT_MS).unref();
+    if (block >= KEPT_BLOCKS) this.#trimLater();
     Atomics.store(this.#shared, blockStateOffset(this.#endpoint, block) >> 2, USED);
+  }
+
+  #trimLater(): void {
+    this.#timer ??= setTimeout(() => this.#trim(), KEPT_MS).unref();
   }
 
   /** Gives the memory back of what a burst has used. */
@@ -86,11 +90,12 @@ export class Blocks implements LargeFrames {
     this.#recent = 0;
     while (this.#touched > keep) {
       const block = this.#touched - 1;
+      // SYNC POINT 8: the state, then what becomes of the block.
       if (Atomics.load(this.#shared, blockStateOffset(this.#endpoint, block) >> 2) !== FREE) break;
       this.#segment.discard(this.#base + this.start(block), this.maxBytes);
       this.#touched = block;
     }
-    if (this.#touched > KEPT_BLOCKS) this.#timer = setTimeout(() => this.#trim(), KEPT_MS).unref();
+    if (this.#touched > KEPT_BLOCKS) this.#trimLater();
   }
 
   /** The frame of `bytes` in an inbound block; undefined if there can be none. */

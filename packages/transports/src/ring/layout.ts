@@ -1,6 +1,7 @@
 /**
  * Where things are in a segment: version 3 of docs/shared-memory.md, which says who writes each word and in what order.
- * Offsets in bytes; every word is a u32 on a cache line of its own.
+ * Offsets in bytes; every word is a u32, on cache lines of its own but for the
+ * states of the blocks, which are too seldom written to need that.
  */
 
 /** What precedes the rings' data. */
