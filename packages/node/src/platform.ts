@@ -1,6 +1,7 @@
 import { Buffer, isUtf8 } from "node:buffer";
 import { markAsUntransferable } from "node:worker_threads";
 import { emptyBytes, portablePlatform, type Platform } from "@sluice/core/protobuf";
+import { paceCollections } from "./pacing.js";
 
 /** Buffer's own methods, which take any Uint8Array as `this`: no Buffer need be made for it. */
 interface BufferMethods {
@@ -16,8 +17,17 @@ function allocateUnzeroed(bytes: number): Uint8Array {
   return new Uint8Array(buffer, byteOffset, bytes);
 }
 
-/** From this size on messages are what decides how much memory V8 frees at a time. */
+/** From this size on messages are what decides when V8 collects, and how much memory it frees at a time. */
 const LARGE_BYTES = 32 * 1024;
+
+function allocate(bytes: number): Uint8Array {
+  if (bytes >= LARGE_BYTES) {
+    keepFreedMemory();
+    paceCollections(bytes);
+  }
+  return allocateUnzeroed(bytes);
+}
+
 /** As much as glibc takes as a sign, with what it adds to it. */
 const SIGN_BYTES = 32 * 1024 * 1024 - 64 * 1024;
 let signGiven = false;
@@ -28,12 +38,10 @@ let signGiven = false;
  * MiB, which this is though nothing is ever written to it, it keeps up to 64 MiB at hand: mallopt(3), `M_MMAP_THRESHOLD`. Where the
  * environment sets `MALLOC_TRIM_THRESHOLD_` that holds instead, and so does what other C libraries do.
  */
-function allocate(bytes: number): Uint8Array {
-  if (bytes >= LARGE_BYTES && !signGiven) {
-    signGiven = true;
-    allocateUnzeroed(SIGN_BYTES);
-  }
-  return allocateUnzeroed(bytes);
+function keepFreedMemory(): void {
+  if (signGiven) return;
+  signGiven = true;
+  allocateUnzeroed(SIGN_BYTES);
 }
 
 // All messages share it, so nobody may take it away.
