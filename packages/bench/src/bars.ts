@@ -155,6 +155,7 @@ export function bars(result: BenchResult): Bar[] {
       ofLimit(transport, transport, 60, MIB, 16),
     ]),
     ofLimit("shm", "ring-polled", 20, MIB, 16),
+    ofLimit("shm-lent", "ring-polled", 40, MIB, 16),
     aheadBar(result),
     ...tailBars(result),
     ...result.connections

@@ -28,6 +28,7 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
       "shm-nopoll": "own process",
       "shm-sync": "own process",
       "shm-frames": "own process",
+      "shm-lent": "own process",
       mmap: "own process",
       fifo: "own process",
       mq: "own process",

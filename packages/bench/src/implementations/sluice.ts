@@ -26,7 +26,7 @@ export const sluice: Implementation = {
   async serve(transport, directory) {
     if (transport === "tls") return serveTls();
     if (transport === "shm-frames") return serveFrames(`shm:${join(directory, "frames.shm")}`);
-    const server = benchServer();
+    const server = benchServer(transport === "shm-lent");
     const { address } = await server.listen(listenAddress(transport, directory), options(transport));
     return { address, close: () => server.close() };
   },
@@ -83,6 +83,7 @@ function listenAddress(transport: string, directory: string): string {
     case "shm":
     case "shm-nopoll":
     case "shm-sync":
+    case "shm-lent":
       return `shm:${join(directory, "sluice.shm")}`;
     case "mmap":
       return `mmap:${join(directory, "sluice.mmap")}`;
@@ -99,9 +100,9 @@ function listenAddress(transport: string, directory: string): string {
   }
 }
 
-function benchServer(): Server {
+function benchServer(lendBytes = false): Server {
   const server = createServer();
-  server.add(BenchDefinition, handlers);
+  server.add(BenchDefinition, handlers, { lendBytes });
   return server;
 }
 
