@@ -241,6 +241,8 @@ export interface RingHandler {
  * - `words[2]`, WAITING: for how many free bytes in the outbound ring it waits; 0 for none.
  * - `words[3]`, LISTED: whether the channel is being polled. Written by the addon only. When it is 0 after something was
  *   published, call `watch`.
+ * - `words[4]`, ALONE: whether it is the only one that is polled, so that `onWake` may look for more before it returns. Written
+ *   by the addon only, before each `onWake`.
  */
 export interface RingChannel {
   readonly words: Int32Array;
@@ -258,7 +260,7 @@ export interface RingChannel {
 
 /**
  * A `RingChannel` without an event loop, for callers that cannot return to one: its owner waits. The owner keeps `words` as
- * there; LISTED stays 1.
+ * there; LISTED stays 1, and ALONE 0.
  */
 export interface RingWaiter {
   readonly words: Int32Array;

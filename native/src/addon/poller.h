@@ -25,6 +25,8 @@ class Poller {
   // Lists `channel`, or does nothing if it is listed.
   void Add(RingChannel& channel);
   void Remove(RingChannel& channel);
+  // Whether no more than one is listed.
+  bool HasOne() const { return channels_.size() <= 1; }
 
   // A channel that may be polled for up to `max_window_ns` has sent something, or something has come.
   void NoteSent(uint64_t now, uint64_t max_window_ns);

@@ -124,6 +124,7 @@ void RingChannel::Wake(uint64_t now) {
   environment().poller().NoteReceived(now, max_window_ns_);
   last_active_ = now;
   vain_turns_ = 0;
+  words_[kAlone] = max_window_ns_ > 0 && environment().poller().HasOne() ? 1 : 0;
   Tell(on_wake_.Value(), {}, nullptr);
 }
 

@@ -26,7 +26,7 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   friend class Poller;
 
   // What JavaScript and this object tell each other; the indices are those of `words` in index.ts.
-  enum Word { kTaken, kPublished, kWaiting, kListed, kWords };
+  enum Word { kTaken, kPublished, kWaiting, kListed, kAlone, kWords };
 
   void Start(const Napi::CallbackInfo& info);
   void Watch(const Napi::CallbackInfo& info);

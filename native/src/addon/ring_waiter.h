@@ -22,7 +22,7 @@ class RingWaiter : public Napi::ObjectWrap<RingWaiter> {
 
  private:
   // As of RingChannel, and written by JavaScript alone.
-  enum Word { kTaken, kPublished, kWaiting, kListed, kWords };
+  enum Word { kTaken, kPublished, kWaiting, kListed, kAlone, kWords };
 
   Napi::Value Wait(const Napi::CallbackInfo& info);
   void Ring(const Napi::CallbackInfo& info);

@@ -36,6 +36,16 @@ const BATCH_BYTES = 32 * 1024;
  */
 const LARGE_TURN_BYTES = 512 * 1024;
 
+/**
+ * How often more is looked for before returning to the addon, which takes 0.4 us each way: one call under way at a time takes 1.7 us
+ * by that instead of 2.7. First in microtasks, of which whoever was given something needs a few to answer, one look in each; then
+ * for as long as a peer that polls, too, takes to go on. After so many times, or as many bytes, everybody else has a turn.
+ */
+const LINGER_HOPS = 8;
+const LINGER_LOOKS = 100;
+const LINGER_TURNS = 32;
+const LINGER_BYTES = 1024;
+
 /** Below this a loop is faster than `Uint8Array.set`, which needs a view made for it. */
 const LOOP_BYTES = 256;
 
@@ -53,6 +63,7 @@ const TAKEN = 0;
 const PUBLISHED = 1;
 const WAITING = 2;
 const LISTED = 3;
+const ALONE = 4;
 
 const OPEN = 0;
 /** An oversized frame came, and all further input is ignored. Sending goes on. */
@@ -108,6 +119,11 @@ export class RingConnection implements Connection, RingHandler {
   #tail = 0;
   /** The block that is reserved, or -1. */
   #block = -1;
+
+  /** How often more is still to be looked for in this turn of the event loop, and in how many microtasks before the next. */
+  #turns = 0;
+  #hops = 0;
+  readonly #linger = (): void => this.#lookAgain();
 
   #handler: ConnectionHandler | undefined;
   #state = OPEN;
@@ -341,12 +357,28 @@ export class RingConnection implements Connection, RingHandler {
   // Receiving: called by the channel
 
   onWake(): void {
+    this.#turns = this.#words[ALONE] === 0 ? 1 : LINGER_TURNS;
+    this.#serve();
+  }
+
+  /** Takes what there is. If it was little, and another turn is left, more is looked for. */
+  #serve(): void {
+    const before = this.#tail;
     try {
       this.#take(LARGE_TURN_BYTES);
       if (this.#blocked && this.#state !== CLOSED) this.#offerRoom();
     } catch (error) {
-      this.#fail(error);
+      return this.#fail(error);
     }
+    if (--this.#turns === 0 || ((this.#tail - before) | 0) > LINGER_BYTES) return;
+    this.#hops = LINGER_HOPS;
+    queueMicrotask(this.#linger);
+  }
+
+  #lookAgain(): void {
+    if (this.#state === CLOSED) return;
+    if (this.look(this.#hops === 0 ? LINGER_LOOKS : 1)) this.#serve();
+    else if (this.#hops-- > 0) queueMicrotask(this.#linger);
   }
 
   onEnd(): void {
