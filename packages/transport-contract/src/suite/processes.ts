@@ -88,6 +88,20 @@ export function describeProcesses(fixture: TransportFixture, module: NonNullable
       await Promise.all([far.sendAll(framesOf(sizes)), far.received(sizes.length)]);
     });
 
+    it("lets timers and other events in while another process answers every frame", async () => {
+      const program = run("listen-echo", await subject.address());
+      const near = fixture.endpoint(await fixture.connect(await program.line())).start();
+      let sending = true;
+      near.consume = () => void (sending && near.send(makeFrame(0, 64)));
+      near.send(makeFrame(0, 64));
+      await near.received(1000);
+      for (let i = 0; i < 10; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        await setImmediate();
+      }
+      sending = false;
+    });
+
     it("keeps the process alive while the connection lives, and not longer", async () => {
       const site = await fixture.site();
       const program = run("connect-echo", site.listener.address);

@@ -45,6 +45,9 @@ const LINGER_HOPS = 8;
 const LINGER_LOOKS = 100;
 const LINGER_TURNS = 32;
 const LINGER_BYTES = 1024;
+/** Where it was in vain so often, such as for a peer on the same processor, only one in so many times is tried. */
+const LINGER_VAIN = 8;
+const LINGER_SELDOM = 64;
 
 /** Below this a loop is faster than `Uint8Array.set`, which needs a view made for it. */
 const LOOP_BYTES = 256;
@@ -123,6 +126,8 @@ export class RingConnection implements Connection, RingHandler {
   /** How often more is still to be looked for in this turn of the event loop, and in how many microtasks before the next. */
   #turns = 0;
   #hops = 0;
+  /** How often that was in vain since it was not. */
+  #vain = 0;
   readonly #linger = (): void => this.#lookAgain();
 
   #handler: ConnectionHandler | undefined;
@@ -371,14 +376,21 @@ export class RingConnection implements Connection, RingHandler {
       return this.#fail(error);
     }
     if (--this.#turns === 0 || ((this.#tail - before) | 0) > LINGER_BYTES) return;
+    if (this.#vain >= LINGER_VAIN) {
+      if (++this.#vain < LINGER_VAIN + LINGER_SELDOM) return;
+      this.#vain = LINGER_VAIN;
+    }
     this.#hops = LINGER_HOPS;
     queueMicrotask(this.#linger);
   }
 
   #lookAgain(): void {
     if (this.#state === CLOSED) return;
-    if (this.look(this.#hops === 0 ? LINGER_LOOKS : 1)) this.#serve();
-    else if (this.#hops-- > 0) queueMicrotask(this.#linger);
+    if (this.look(this.#hops === 0 ? LINGER_LOOKS : 1)) {
+      this.#vain = 0;
+      this.#serve();
+    } else if (this.#hops-- > 0) queueMicrotask(this.#linger);
+    else this.#vain++;
   }
 
   onEnd(): void {
