@@ -241,8 +241,8 @@ export interface RingHandler {
  * - `words[2]`, WAITING: for how many free bytes in the outbound ring it waits; 0 for none.
  * - `words[3]`, LISTED: whether the channel is being polled. Written by the addon only. When it is 0 after something was
  *   published, call `watch`.
- * - `words[4]`, ALONE: whether it is the only one that is polled, so that `onWake` may look for more before it returns. Written
- *   by the addon only, before each `onWake`.
+ * - `words[4]`, ALONE: 1 if it is polled and no other channel is, so that more may be looked for, in microtasks after `onWake`, before
+ *   the addon goes on; else 0. Written by the addon only, before each `onWake`.
  */
 export interface RingChannel {
   readonly words: Int32Array;

@@ -25,7 +25,7 @@ class Poller {
   // Lists `channel`, or does nothing if it is listed.
   void Add(RingChannel& channel);
   void Remove(RingChannel& channel);
-  // Whether no more than one is listed.
+  // Whether no more than one is listed, or was until just now.
   bool HasOne() const { return channels_.size() <= 1; }
 
   // A channel that may be polled for up to `max_window_ns` has sent something, or something has come.

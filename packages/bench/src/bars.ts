@@ -227,7 +227,8 @@ function aheadBar(result: BenchResult): Bar | undefined {
   const behind: string[] = [];
   let compared = 0;
   for (const row of result.rows) {
-    if (row.implementation !== "sluice" || row.kind !== "unary" || row.transport === "shm-sync") continue;
+    if (row.implementation !== "sluice" || row.kind !== "unary") continue;
+    if (row.transport === "shm-sync" || row.transport === "shm-lent") continue;
     const best = bestPeer(
       result,
       row.bytes,

@@ -167,7 +167,6 @@ function every(few: Matrix, many: Matrix): Scenario[] {
     ...callOptions(),
     ...cross("sluice", "shm-sync", "unary", [64, KIB, 64 * KIB, MIB], [1]),
     ...cross("sluice", "shm-frames", "echo", [64, KIB], [1, 16, 64]),
-    ...cross("sluice", "shm-lent", "unary", [64 * KIB], [1, 64]),
     ...cross("sluice", "shm-lent", "unary", [MIB], [1, 16]),
     ...PEERS.flatMap(([peer, transport]) => many(peer, transport, "unary")),
     ...cross("synckit", "worker", "unary", [64, KIB, 64 * KIB, MIB], [1]),

@@ -4,8 +4,9 @@
  * V8 looks for dead memory of messages when its space for young objects is full, or after 32 MiB of such memory. In a process that has
  * had a full collection while it did little, and whose heap is small, that is later than it begins to mark the whole heap: it then does
  * that again and again, 10 ms for every 16 to 40 MiB of messages. Where the space for young objects is filled faster, by garbage, the
- * dead are found before: measured on Node 20, calls of 64 KiB ran twice as fast. Elsewhere the garbage costs up to a quarter. So it is
- * tried where full collections come often, and left where they then come more often still.
+ * dead are found before: measured on Node 20, calls of 64 KiB ran up to twice as fast. Elsewhere the garbage costs up to a quarter. So it is
+ * tried where full collections come often, and left where they then come far more often still, or not often at all: they may be seldom
+ * without it by now.
  */
 
 /** Full collections with more bytes of large messages between them cost too little to do anything about. */
@@ -17,7 +18,10 @@ const PERIOD_COLLECTIONS = 4;
 const PERIOD_BYTES = 4096 * 1024 * 1024;
 /** By how much each period makes what was not tried of late more promising. */
 const HOPE = 1.1;
-/** Hastening is left where without it there would be so many times as many bytes to each full collection. */
+/**
+ * Hastening is left where without it there would be so many times as many bytes to each full collection. Not sooner: V8's limits follow
+ * slowly, so that a period of it may look no better at first, and what it costs is little beside what it may save.
+ */
 const WORSE = 2;
 
 /** Decides, of large messages in one process, whether their collection is to be hastened. */
@@ -28,7 +32,7 @@ export class CollectionPacing {
   #periodBytes = 0;
   #periodCollections = 0;
   /** How many bytes there were to each full collection in the last period, without hastening and with it. */
-  #bytesLeft = Infinity;
+  #bytesUnhastened = Infinity;
   #bytesHastened = Infinity;
 
   /** A large message of `bytes` was allocated. Returns whether to hasten the next collection. */
@@ -42,9 +46,8 @@ export class CollectionPacing {
   collected(): void {
     const bytes = this.#bytesSinceCollection;
     this.#bytesSinceCollection = 0;
-    if (bytes < LEAST_BYTES) return;
     this.#periodBytes += bytes;
-    if (++this.#periodCollections === PERIOD_COLLECTIONS) this.#endPeriod();
+    if (bytes >= LEAST_BYTES && ++this.#periodCollections === PERIOD_COLLECTIONS) this.#endPeriod();
   }
 
   #endPeriod(): void {
@@ -52,11 +55,10 @@ export class CollectionPacing {
     this.#bytesSinceCollection = this.#periodBytes = this.#periodCollections = 0;
     if (this.#hastening) {
       this.#bytesHastened = bytes;
-      this.#bytesLeft *= HOPE;
-      // Where it helps so much that collections are seldom, they may be seldom without it by now.
-      this.#hastening = bytes < SELDOM_BYTES && WORSE * bytes > this.#bytesLeft;
+      this.#bytesUnhastened *= HOPE;
+      this.#hastening = bytes < SELDOM_BYTES && WORSE * bytes > this.#bytesUnhastened;
     } else {
-      this.#bytesLeft = bytes;
+      this.#bytesUnhastened = bytes;
       this.#bytesHastened *= HOPE;
       this.#hastening = bytes < SELDOM_BYTES && bytes < WORSE * this.#bytesHastened;
     }
@@ -78,7 +80,10 @@ const collections = new FinalizationRegistry(() => {
   pacing.collected();
 });
 
-/** To be called for each large message of `bytes` that is allocated. Takes 2 us for 64 KiB where collections are hastened. */
+/**
+ * To be called for each large message of `bytes` that is allocated. Takes 2 us for 64 KiB where collections are hastened. In a thread that
+ * only makes synchronous calls nothing changes: it learns of collections in its event loop.
+ */
 export function paceCollections(bytes: number): void {
   if (!awaitsCollection) {
     awaitsCollection = true;

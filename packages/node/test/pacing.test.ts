@@ -14,10 +14,8 @@ function collectAfter(pacing: CollectionPacing, bytes: number): boolean {
 /** The same again and again: how often it was to be hastened. */
 function hastened(pacing: CollectionPacing, times: number, bytesOf: (hastens: boolean) => number): number {
   let count = 0;
-  let hastens = false;
   for (let i = 0; i < times; i++) {
-    hastens = collectAfter(pacing, bytesOf(hastens));
-    if (hastens) count++;
+    if (collectAfter(pacing, bytesOf(pacing.allocated(0)))) count++;
   }
   return count;
 }
@@ -31,14 +29,31 @@ describe("pacing of collections", () => {
     expect(hastened(new CollectionPacing(), 1000, () => 64 * 1024)).to.equal(0);
   });
 
-  it("hastens where full collections come often and that makes them come less often", () => {
+  it("hastens where full collections come often and that makes them less frequent", () => {
     const often = hastened(new CollectionPacing(), 100, (hastens) => (hastens ? 100 : 20) * MIB);
     expect(often).to.be.within(90, 96);
   });
 
-  it("hardly hastens where that makes full collections come more often", () => {
-    const often = hastened(new CollectionPacing(), 100, (hastens) => (hastens ? 10 : 30) * MIB);
-    expect(often).to.be.within(4, 40);
+  it("mostly hastens where that changes nothing yet", () => {
+    const often = hastened(new CollectionPacing(), 1000, () => 20 * MIB);
+    expect(often).to.be.within(800, 950);
+  });
+
+  it("hardly hastens where that makes full collections far more frequent", () => {
+    const often = hastened(new CollectionPacing(), 1000, (hastens) => (hastens ? 8 : 20) * MIB);
+    expect(often).to.be.within(4, 350);
+  });
+
+  it("stops where other collections than those of messages hide whether it helps", () => {
+    const pacing = new CollectionPacing();
+    hastened(pacing, 8, () => 20 * MIB);
+    for (let i = 0; i < 4; i++) collectAfter(pacing, 200 * MIB);
+    while (!pacing.allocated(MIB)) collectAfter(pacing, 20 * MIB);
+    for (let bytes = 0; bytes < 8192 * MIB; bytes += MIB / 2) {
+      pacing.allocated(MIB / 2);
+      pacing.collected();
+    }
+    expect(pacing.allocated(MIB)).to.equal(false);
   });
 
   it("sees from time to time whether it is still needed", () => {

@@ -96,8 +96,10 @@ export function describeProcesses(fixture: TransportFixture, module: NonNullable
       near.send(makeFrame(0, 64));
       await near.received(1000);
       for (let i = 0; i < 10; i++) {
+        const { frameCount } = near;
         await new Promise((resolve) => setTimeout(resolve, 1));
         await setImmediate();
+        await near.received(frameCount + 1);
       }
       sending = false;
     });
