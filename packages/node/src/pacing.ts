@@ -24,7 +24,7 @@ const HOPE = 1.1;
  */
 const WORSE = 2;
 
-/** Decides, of large messages in one process, whether their collection is to be hastened. */
+/** Decides, of the large messages of one thread, whether their collection is to be hastened. */
 export class CollectionPacing {
   #hastening = false;
   #bytesSinceCollection = 0;

@@ -19,11 +19,13 @@ function allocateUnzeroed(bytes: number): Uint8Array {
 
 /** From this size on messages are what decides when V8 collects, and how much memory it frees at a time. */
 const LARGE_BYTES = 32 * 1024;
+/** Of longer ones so many bytes are under way that they outlive what the young may, however often those are collected: more often is worse. */
+const MAX_PACED_BYTES = 256 * 1024;
 
 function allocate(bytes: number): Uint8Array {
   if (bytes >= LARGE_BYTES) {
     keepFreedMemory();
-    paceCollections(bytes);
+    if (bytes <= MAX_PACED_BYTES) paceCollections(bytes);
   }
   return allocateUnzeroed(bytes);
 }
