@@ -10,7 +10,7 @@
  */
 
 /** Full collections with more bytes of large messages between them cost too little to do anything about. */
-const SELDOM_BYTES = 128 * 1024 * 1024;
+const SELDOM_BYTES = 48 * 1024 * 1024;
 /** With fewer bytes since the last, a full collection had another cause. */
 const LEAST_BYTES = 1024 * 1024;
 /** A period ends with so many full collections, or after so many bytes. */

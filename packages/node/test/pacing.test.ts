@@ -31,7 +31,8 @@ describe("pacing of collections", () => {
 
   it("hastens where full collections come often and that makes them less frequent", () => {
     const often = hastened(new CollectionPacing(), 100, (hastens) => (hastens ? 100 : 20) * MIB);
-    expect(often).to.be.within(90, 96);
+    // In every second period; in bytes that is five of six.
+    expect(often).to.be.within(44, 56);
   });
 
   it("mostly hastens where that changes nothing yet", () => {
