@@ -8,6 +8,7 @@
  * tried where full collections come often, and left where they then come far more often still, or not often at all: they may be seldom
  * without it by now.
  */
+import { CollectionWatch } from "@sluice/core/collection-watch";
 
 /** Full collections with more bytes of large messages between them cost too little to do anything about. */
 const SELDOM_BYTES = 48 * 1024 * 1024;
@@ -74,22 +75,14 @@ const MAX_WORDS = 4096;
 export let garbage: unknown = undefined;
 
 const pacing = new CollectionPacing();
-let awaitsCollection = false;
-const collections = new FinalizationRegistry(() => {
-  awaitsCollection = false;
-  pacing.collected();
-});
+const collections = new CollectionWatch(() => pacing.collected());
 
 /**
  * To be called for each large message of `bytes` that is allocated. Takes 2 us for 64 KiB where collections are hastened. In a thread that
  * only makes synchronous calls nothing changes: it learns of collections in its event loop.
  */
 export function paceCollections(bytes: number): void {
-  if (!awaitsCollection) {
-    awaitsCollection = true;
-    // Young objects that are registered are not collected before the next full collection.
-    collections.register({}, undefined);
-  }
+  collections.listen();
   if (!pacing.allocated(bytes)) return;
   for (let words = bytes * WORDS_PER_BYTE; words > 0; words -= MAX_WORDS) {
     garbage = new Array(Math.ceil(Math.min(words, MAX_WORDS)));

@@ -1,4 +1,5 @@
 import { BinaryWriter, type WireType } from "@bufbuild/protobuf/wire";
+import { CollectionWatch } from "../collection-watch.js";
 import { EMPTY, HIGH, LOW, halves, signed64, unsigned64, withoutConstructor } from "./base.js";
 import { platform } from "./platform.js";
 
@@ -361,10 +362,8 @@ const spares: Uint8Array[] = [];
 let spareBytes = 0;
 /** The fewest that there were since the last full collection, of which `collections` tells. */
 let leastSpares = 0;
-let listening = false;
-const collections = new FinalizationRegistry(() => {
+const collections = new CollectionWatch(() => {
   dropSpares(0, leastSpares);
-  listening = false;
   awaitCollection();
 });
 const LEAST_SPARE_BYTES = 16 * 1024;
@@ -396,12 +395,8 @@ function dropSpares(from: number, count: number): void {
   leastSpares = Math.min(leastSpares, spares.length);
 }
 
-/** Have `collections` told of the next full collection, by an object that does not outlive it. */
 function awaitCollection(): void {
-  if (listening || spares.length === 0) return;
-  listening = true;
-  leastSpares = spares.length;
-  collections.register({}, undefined);
+  if (spares.length > 0 && collections.listen()) leastSpares = spares.length;
 }
 
 function varintSize(value: number): number {
