@@ -40,7 +40,7 @@ const LARGE_TURN_BYTES = 512 * 1024;
  * How often more is looked for before returning to the addon, which takes 0.4 us each way: one call under way at a time takes 1.7 us
  * by that instead of 2.7. First in microtasks, of which whoever was given something needs a few to answer, one look in each; then
  * for as long as a peer that polls, too, takes to go on. After so many times, or as much time, everybody else has a turn; and
- * at once where more came than so many bytes, of which each call is a small part of the way.
+ * at once where more than so many bytes came, which many calls share the way for.
  */
 const LINGER_HOPS = 8;
 const LINGER_LOOKS = 300;
@@ -390,7 +390,7 @@ export class RingConnection implements Connection, RingHandler {
     if (this.#turns % TURNS_PER_CLOCK === 0 && performance.now() > this.#lingersUntil) return;
     if (this.#vain >= LINGER_VAIN) {
       if (++this.#vain < LINGER_VAIN + LINGER_SELDOM) return;
-      this.#vain = LINGER_VAIN;
+      this.#vain = LINGER_VAIN - 1;
     }
     this.#hops = LINGER_HOPS;
     void RESOLVED.then(this.#linger);
