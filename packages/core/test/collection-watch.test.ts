@@ -34,13 +34,14 @@ describe("CollectionWatch", () => {
     }
   });
 
-  it("tells nothing of collections of young objects", async () => {
+  it("tells nothing of collections of young objects, before V8 14", async function () {
+    if (Number.parseInt(process.versions.v8) >= 14) this.skip();
     let told = 0;
     const watch = new CollectionWatch(() => told++);
     watch.listen();
     for (let i = 0; i < 10; i++) {
       await setImmediate();
-      Array.from({ length: 1000 }, () => new Array(100));
+      Array.from({ length: 1000 }, () => new Uint8Array(50));
       const before = youngBytes();
       collect({ type: "minor" });
       expect(youngBytes()).to.be.below(before);

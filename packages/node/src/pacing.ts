@@ -74,6 +74,9 @@ const MAX_WORDS = 4096;
 /** The last garbage: what nobody could see would not be allocated. */
 export let garbage: unknown = undefined;
 
+/** Since V8 14 a `CollectionWatch` cannot tell full collections from those of young objects: they are left alone. */
+const CAN_TELL = Number.parseInt(process.versions.v8) < 14;
+
 const pacing = new CollectionPacing();
 const collections = new CollectionWatch(() => pacing.collected());
 
@@ -82,6 +85,7 @@ const collections = new CollectionWatch(() => pacing.collected());
  * only makes synchronous calls nothing changes: it learns of collections in its event loop.
  */
 export function paceCollections(bytes: number): void {
+  if (!CAN_TELL) return;
   collections.listen();
   if (!pacing.allocated(bytes)) return;
   for (let words = bytes * WORDS_PER_BYTE; words > 0; words -= MAX_WORDS) {
