@@ -84,10 +84,13 @@ export class Server {
   }
 
   async #close(options: CloseOptions): Promise<void> {
-    await Promise.all([...this.#listeners].map((listener) => listener.close()));
-    this.#listeners.clear();
     const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
-    await Promise.all([...this.#channels].map((channel) => channel.close(options)));
+    // Together: whoever calls from now on must learn that it is over, however long the listeners take.
+    await Promise.all([
+      ...[...this.#channels].map((channel) => channel.close(options)),
+      ...[...this.#listeners].map((listener) => listener.close()),
+    ]);
+    this.#listeners.clear();
     if (this.#channels.size > 0) await idle;
   }
 
