@@ -64,6 +64,12 @@ class StreamLink {
   }
   explicit StreamLink(os::UniqueFd socket) : StreamLink(std::move(socket), {}) {}
 
+  // What Receive returns stays as it is until `bytes` more have come: so do programs whose memory is freed by a collector.
+  void Keep(size_t bytes) {
+    buffer_bytes_ = bytes + kBufferBytes;
+    buffer_.reset(new uint8_t[buffer_bytes_]);
+  }
+
   size_t max_message() const { return SIZE_MAX; }
 
   size_t Send(Bytes bytes) {
@@ -76,7 +82,11 @@ class StreamLink {
     throw os::SystemError(errno, "send");
   }
 
-  Bytes Receive() { return {buffer_.get(), std::exchange(received_, 0)}; }
+  Bytes Receive() {
+    const Bytes bytes(buffer_.get() + position_, std::exchange(received_, 0));
+    position_ += bytes.size();
+    return bytes;
+  }
 
   void Wait(bool sending) {
     if (sending) {
@@ -84,7 +94,8 @@ class StreamLink {
       os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
       if (items[0].revents == 0) return;
     }
-    const ssize_t count = os::Uninterrupted([&] { return read(in_.get(), buffer_.get(), kBufferBytes); });
+    if (position_ + kBufferBytes > buffer_bytes_) position_ = 0;
+    const ssize_t count = os::Uninterrupted([&] { return read(in_.get(), buffer_.get() + position_, kBufferBytes); });
     if (count == 0) throw PeerGone();
     received_ = static_cast<size_t>(os::Check(static_cast<int>(count), "read"));
   }
@@ -93,7 +104,10 @@ class StreamLink {
 
  private:
   os::UniqueFd in_, out_;
-  std::unique_ptr<uint8_t[]> buffer_{new uint8_t[kBufferBytes]};
+  size_t buffer_bytes_ = kBufferBytes;
+  std::unique_ptr<uint8_t[]> buffer_{new uint8_t[buffer_bytes_]};
+  // Where the next bytes go; while `received_` is not 0, where the last ones are.
+  size_t position_ = 0;
   size_t received_ = 0;
 };
 
@@ -364,6 +378,15 @@ inline std::pair<StreamLink, StreamLink> PipeLinks() {
   auto [answer_out, answer_in] = os::Pipe();
   return {StreamLink(std::move(answer_out), std::move(request_in)),
           StreamLink(std::move(request_out), std::move(answer_in))};
+}
+
+// After how many bytes of ArrayBuffers V8 looks for dead ones, at the latest.
+inline constexpr size_t kCollectedBytes = 32 << 20;
+
+inline std::pair<StreamLink, StreamLink> Keeping(std::pair<StreamLink, StreamLink> links) {
+  links.first.Keep(kCollectedBytes);
+  links.second.Keep(kCollectedBytes);
+  return links;
 }
 
 inline std::pair<os::UniqueFd, os::UniqueFd> Fifo(const std::filesystem::path& path) {

@@ -18,17 +18,28 @@ export interface Plan {
   /** Load before the first round, thrown away: it is when code is compiled and buffers grow. */
   readonly warmUp: WarmUp;
   readonly timing: Timing;
+  /**
+   * The lead-in of slices of large messages: a process that had nothing to do has given most of its memory back, and to get it anew
+   * takes a tenth of a second. Default: that of `timing`.
+   */
+  readonly largeLeadInMs?: number;
   /** Default: wherever the kernel likes. */
   readonly placement?: Placement | undefined;
 }
 
-/** The scenarios of the same processes share most of their code: its compilation is in the load of the first. */
+/**
+ * The scenarios of the same processes share most of their code, whose compilation is in the load of the first; but large messages
+ * have code, and memory, of their own.
+ */
 export interface WarmUp {
-  /** Of the scenario with the smallest messages, and the most of them in flight. */
+  /** Of the scenario with the smallest messages, and of that with the smallest large ones; in both cases the most in flight. */
   readonly firstMs: number;
   /** Of each of the others. */
   readonly otherMs: number;
 }
+
+/** Messages of so many bytes and more are large. */
+const LARGE_BYTES = 64 * 1024;
 
 /** A few, so that servers and clients, which have CPUs of their own, start beside each other. */
 const STARTING_AT_ONCE = 4;
@@ -98,20 +109,22 @@ export async function measure(
       const sliceMs = (loadMs / plannedMs) * warmUpMs;
       await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
     }
-    let { timing } = plan;
+    const { sliceMs } = plan.timing;
+    let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
-    const { leadInMs, sliceMs } = timing;
-    let roundMs = performance.now() - began - warmUpMs + measurable().length * (leadInMs + sliceMs);
+    let roundMs = performance.now() - began - warmUpMs;
+    for (const scenario of measurable()) roundMs += leadInMs(scenario, plan) + sliceMs;
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
       const order = measurable();
       const affordedMs = (deadline - began) / (plan.rounds - round);
-      const fittingMs = timing.sliceMs + (affordedMs - roundMs) / order.length;
+      const fittingMs = lastMs + (affordedMs - roundMs) / order.length;
       const nextMs = Math.min(sliceMs, Math.max(fittingMs, sliceMs / 2));
-      if (round > 0 && began + roundMs + (nextMs - timing.sliceMs) * order.length > deadline) break;
-      timing = { leadInMs, sliceMs: nextMs };
+      if (round > 0 && began + roundMs + (nextMs - lastMs) * order.length > deadline) break;
+      lastMs = nextMs;
       if (round % 2 === 1) order.reverse();
       for (const scenario of order) {
+        const timing = { leadInMs: leadInMs(scenario, plan), sliceMs: nextMs };
         const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
         if (measured !== undefined) slices.get(scenario)!.push(measured);
       }
@@ -130,17 +143,23 @@ export async function measure(
 }
 
 /** What is to be warmed up, and for how long: small messages first, and of those with the same size the most in flight. */
-function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }: WarmUp) {
+export function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }: WarmUp) {
   const warm = new Set<string>();
   return scenarios
     .filter(({ implementation }) => !findImplementation(implementation).compiled)
     .toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)
     .map((scenario) => {
-      const processes = processesOf(scenario);
-      const loadMs = warm.has(processes) ? otherMs : firstMs;
-      warm.add(processes);
+      const shared = `${processesOf(scenario)}, ${scenario.bytes < LARGE_BYTES ? "small" : "large"} messages`;
+      const loadMs = warm.has(shared) ? otherMs : firstMs;
+      warm.add(shared);
       return { scenario, loadMs };
     });
+}
+
+/** How long the untimed load of a slice is. */
+export function leadInMs({ implementation, bytes }: Scenario, { timing, largeLeadInMs }: Plan): number {
+  const large = bytes >= LARGE_BYTES && !findImplementation(implementation).compiled;
+  return large ? (largeLeadInMs ?? timing.leadInMs) : timing.leadInMs;
 }
 
 /** Names the processes that a scenario needs: those of the same name are shared. */

@@ -45,6 +45,8 @@ const SLUICE_TRANSPORTS = [
   "unix",
 ];
 const CPP_TRANSPORTS = Object.keys(findImplementation("c++").transports);
+/** What they do with memory that is kept for a while matters to large messages alone. */
+const CPP_SMALL = CPP_TRANSPORTS.filter((transport) => !transport.endsWith("-kept"));
 /** Who has calls, over its best local transport. */
 const QUICK_PEERS = [
   ["grpc-js", "unix"],
@@ -78,6 +80,10 @@ export const ALLOCATING = [
 export const STARTED = [...COMPARED, ...PEERS.slice(1)] as const;
 const STREAMED = [...COMPARED, ["nice-grpc", "unix"], ["connect-node", "unix"]] as const;
 const CONNECTED = [...COMPARED, ["sluice", "mmap"], ...PEERS.slice(1)] as const;
+/** With them the largest messages, or the most calls in flight, take seconds for a slice. */
+const SLOW: ReadonlySet<string> = new Set(["capnweb", "vscode-jsonrpc", "nice-grpc", "connect-node"]);
+const STREAM_SIZES = [64, 64 * KIB];
+const CONNECTIONS = [10, 100, 1000];
 const CALL_OPTIONS: readonly CallOption[] = ["deadline", "metadata", "signal"];
 
 /** Such as `sluice/unix/unary/64/1`: what `--only` and `--profile` select by. */
@@ -120,7 +126,7 @@ export function quickScenarios(): Scenario[] {
     ...cross("sluice", "shm-frames", "echo", [64], [1, 64]),
     ...QUICK_PEERS.flatMap(([peer, transport]) => cross(peer, transport, "unary", [64], [1, 64])),
     ...cross("node:net", "unix", "echo", [64], [1, 64]),
-    ...CPP_TRANSPORTS.flatMap((transport) => cross("c++", transport, "echo", [64], [1, 64])),
+    ...CPP_SMALL.flatMap((transport) => cross("c++", transport, "echo", [64], [1, 64])),
     ...COMPARED.flatMap(([implementation, transport]) => [
       ...cross(implementation, transport, "unary", [KIB, 64 * KIB], [1, 64]),
       ...cross(implementation, transport, "unary", [MIB], [1, 16]),
@@ -130,58 +136,100 @@ export function quickScenarios(): Scenario[] {
   ];
 }
 
-/** What is measured when nothing else is asked for. */
+/**
+ * What is measured when nothing else is asked for: not what takes a peer seconds, nor all that is known from something else, so that
+ * there is time to warm up the rest, and for five rounds.
+ */
 export function defaultScenarios(): Scenario[] {
-  const few = (implementation: string, transport: string, kind: Kind) => [
+  const few: Matrix = (implementation, transport, kind) => [
     ...cross(implementation, transport, kind, [64, KIB, 64 * KIB], [1, 64]),
     ...cross(implementation, transport, kind, [MIB], [1, 16]),
   ];
-  const many = (implementation: string, transport: string, kind: Kind) => [
-    ...cross(implementation, transport, kind, [64, KIB], [1, 16, 64, 1024]),
-    ...cross(implementation, transport, kind, [64 * KIB], [1, 16, 64]),
-    ...cross(implementation, transport, kind, [MIB], [1, 16]),
-  ];
-  return every(few, many);
+  return every({
+    few,
+    many: (implementation, transport, kind) => [
+      ...cross(implementation, transport, kind, [64, KIB], [1, 16, 64, 1024]),
+      ...cross(implementation, transport, kind, [64 * KIB], [1, 16, 64]),
+      ...cross(implementation, transport, kind, [MIB], [1, 16]),
+    ],
+    slow: (implementation, transport, kind) =>
+      cross(implementation, transport, kind, [64, KIB, 64 * KIB], [1, 64]),
+    limit: (implementation, transport, kind) => [
+      ...(CPP_SMALL.includes(transport) ? cross(implementation, transport, kind, [64], [1, 64]) : []),
+      ...cross(implementation, transport, kind, [64 * KIB], [64]),
+      ...cross(implementation, transport, kind, [MIB], [16]),
+    ],
+    again: (implementation, transport, kind) => cross(implementation, transport, kind, [64], [1, 64]),
+    slowStreams: [64],
+    slowConnections: [1000],
+  });
 }
 
 /** Every transport and every peer at every size, with every number of calls in flight. */
 export function allScenarios(): Scenario[] {
-  const all = (implementation: string, transport: string, kind: Kind) =>
+  const all: Matrix = (implementation, transport, kind) =>
     cross(implementation, transport, kind, [64, KIB, 64 * KIB, MIB], [1, 16, 64, 1024]).filter(
       ({ bytes, inFlight }) => bytes * inFlight <= MAX_BYTES_IN_FLIGHT,
     );
-  return every(all, all);
+  return every({
+    few: all,
+    many: all,
+    slow: all,
+    limit: all,
+    again: all,
+    slowStreams: STREAM_SIZES,
+    slowConnections: CONNECTIONS,
+  });
 }
 
 type Matrix = (implementation: string, transport: string, kind: Kind) => Scenario[];
 
-/** `few` on each transport and for the limits, `many` where there is something to compare with. */
-function every(few: Matrix, many: Matrix): Scenario[] {
+/** How much of everything. */
+interface Extent {
+  /** On each transport. */
+  readonly few: Matrix;
+  /** Where there is something to compare with. */
+  readonly many: Matrix;
+  /** Of peers that take seconds for what takes others a fraction of one. */
+  readonly slow: Matrix;
+  /** For the limits. */
+  readonly limit: Matrix;
+  /** Of `auto`, which is one of the others. */
+  readonly again: Matrix;
+  /** Sizes of streamed messages, and over how many connections calls are spread, of slow peers. */
+  readonly slowStreams: readonly number[];
+  readonly slowConnections: readonly number[];
+}
+
+function every({ few, many, slow, limit, again, slowStreams, slowConnections }: Extent): Scenario[] {
   const isCompared = (name: string, on: string) =>
     COMPARED.some(([implementation, transport]) => implementation === name && transport === on);
   return [
     // By the fastest of the others: for that it need not be quick.
-    ...["auto", ...SLUICE_TRANSPORTS].flatMap((transport) =>
+    ...again("sluice", "auto", "unary"),
+    ...SLUICE_TRANSPORTS.flatMap((transport) =>
       (isCompared("sluice", transport) ? many : few)("sluice", transport, "unary"),
     ),
     ...callOptions(),
     ...cross("sluice", "shm-sync", "unary", [64, KIB, 64 * KIB, MIB], [1]),
     ...cross("sluice", "shm-frames", "echo", [64, KIB], [1, 16, 64]),
     ...cross("sluice", "shm-lent", "unary", [MIB], [1, 16]),
-    ...PEERS.flatMap(([peer, transport]) => many(peer, transport, "unary")),
+    ...PEERS.flatMap(([peer, transport]) => (SLOW.has(peer) ? slow : many)(peer, transport, "unary")),
     ...cross("synckit", "worker", "unary", [64, KIB, 64 * KIB, MIB], [1]),
-    ...RAW_PEERS.flatMap(([peer, transport]) => few(peer, transport, "echo")),
+    ...RAW_PEERS.flatMap(([peer, transport]) => (transport === "json" ? slow : few)(peer, transport, "echo")),
     ...cross("node:dgram", "udp", "echo", [64, KIB], [1, 16, 64]),
-    ...CPP_TRANSPORTS.flatMap((transport) => few("c++", transport, "echo")).filter(
+    ...CPP_TRANSPORTS.flatMap((transport) => limit("c++", transport, "echo")).filter(
       ({ transport, bytes }) => transport !== "udp" || bytes < 64 * KIB,
     ),
-    ...STREAMED.flatMap(([implementation, transport]) => streams(implementation, transport, [64, 64 * KIB])),
+    ...STREAMED.flatMap(([implementation, transport]) =>
+      streams(implementation, transport, SLOW.has(implementation) ? slowStreams : STREAM_SIZES),
+    ),
     ...CONNECTED.flatMap(([implementation, transport]) =>
       cross(implementation, transport, "connect", [64], [1]),
     ),
     ...COMPARED.flatMap(([implementation, transport]) => [
       ...cross(implementation, transport, "unary", [64], [1000]),
-      ...[10, 100, 1000].map((connections) => ({
+      ...(implementation === "sluice" ? CONNECTIONS : slowConnections).map((connections) => ({
         ...{ implementation, transport, kind: "unary" as const, bytes: 64, inFlight: 1000 },
         connections,
       })),
@@ -200,7 +248,7 @@ function callOptions(): Scenario[] {
   return CALL_OPTIONS.map((option) => ({ ...base, option }));
 }
 
-function streams(implementation: string, transport: string, sizes: number[]): Scenario[] {
+function streams(implementation: string, transport: string, sizes: readonly number[]): Scenario[] {
   return [
     ...cross(implementation, transport, "serverStreaming", sizes, [1]),
     ...cross(implementation, transport, "clientStreaming", sizes, [1]),
@@ -212,8 +260,8 @@ function cross(
   implementation: string,
   transport: string,
   kind: Kind,
-  sizes: number[],
-  inFlights: number[],
+  sizes: readonly number[],
+  inFlights: readonly number[],
 ): Scenario[] {
   return sizes.flatMap((bytes) =>
     inFlights.map((inFlight) => ({ implementation, transport, kind, bytes, inFlight })),

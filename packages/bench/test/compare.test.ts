@@ -23,7 +23,7 @@ describe("comparing two runs", () => {
       "sluice/unix/unary/64/64",
       "sluice/unix/unary/64/64/deadline",
       "sluice/unix/unary/64/64/unpinned",
-      "grpc-js/unix/unary/64/1000/10-connections",
+      "grpc-js/unix/unary/64/1000/1000-connections",
     ]);
     expect(ids).to.have.lengthOf(SCENARIOS.length);
   });

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { implementations } from "@sluice/bench/implementations/index.js";
-import { measure, type Plan } from "@sluice/bench/runner.js";
+import { leadInMs, measure, planWarmUp, type Plan } from "@sluice/bench/runner.js";
 import { defaultScenarios, quickScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
 
 const PLAN: Plan = {
@@ -47,6 +47,27 @@ describe("measuring", function () {
     };
     expect(await rounds(1)).to.equal(1);
     expect(await rounds(600_000)).to.equal(3);
+  });
+
+  it("warms up longest what compiles the code of the rest, and leads slices of large messages in for longer", () => {
+    const scenarios = selectScenarios(defaultScenarios(), ["sluice/memory/unary", "c++/unix/"]);
+    const warmUps = planWarmUp(scenarios, { firstMs: 30, otherMs: 10 });
+    const loads = warmUps.map(({ scenario: { bytes, inFlight }, loadMs }) => [bytes, inFlight, loadMs]);
+    expect(loads).to.deep.equal([
+      [64, 64, 30],
+      [64, 1, 10],
+      [1024, 64, 10],
+      [1024, 1, 10],
+      [65536, 64, 30],
+      [65536, 1, 10],
+      [1048576, 16, 10],
+      [1048576, 1, 10],
+    ]);
+    for (const scenario of scenarios) {
+      const large = scenario.implementation === "sluice" && scenario.bytes > 1024;
+      expect(leadInMs(scenario, { ...PLAN, largeLeadInMs: 50 })).to.equal(large ? 50 : 5);
+      expect(leadInMs(scenario, PLAN)).to.equal(5);
+    }
   });
 
   it("names the scenario that fails, and why", async () => {

@@ -33,7 +33,11 @@ describe("scenarios", () => {
     for (const id of [...carriers, ...peers]) {
       // Which is one of the others; what matters to large messages alone; and blocking calls, one at a time.
       const inFlights =
-        id === "sluice/auto" || id === "sluice/shm-lent" ? [] : id === "sluice/shm-sync" ? [1] : [1, 64];
+        id === "sluice/auto" || id === "sluice/shm-lent" || id.endsWith("-kept")
+          ? []
+          : id === "sluice/shm-sync"
+            ? [1]
+            : [1, 64];
       const kind = id.startsWith("c++") || id === "sluice/shm-frames" ? "echo" : "unary";
       expect(quick).to.include.members(inFlights.map((inFlight) => `${id}/${kind}/64/${inFlight}`));
     }
@@ -42,6 +46,29 @@ describe("scenarios", () => {
       const streams = ["serverStreaming/64/1", "clientStreaming/64/1", "bidiStreaming/64/64"];
       const expected = [...calls.map((call) => `unary/${call}`), ...streams].map((rest) => `${id}/${rest}`);
       expect(quick).to.include.members(expected);
+    }
+  });
+
+  it("measures large messages everywhere unless it must be quick, but not where a slice of them takes seconds", () => {
+    const ids = defaultScenarios().map(scenarioId);
+    const large = ["65536/1", "65536/64", "1048576/1", "1048576/16"];
+    for (const id of [
+      "sluice/udp",
+      "sluice/sysvmq",
+      "sluice/unix",
+      "sluice/memory",
+      "grpc-js/unix",
+      "zeromq/ipc",
+    ]) {
+      expect(ids).to.include.members(large.map((rest) => `${id}/unary/${rest}`));
+    }
+    for (const id of ["c++/unix", "c++/unix-kept", "c++/pipe", "c++/pipe-kept", "c++/ring-polled"]) {
+      expect(ids).to.include.members([`${id}/echo/65536/64`, `${id}/echo/1048576/16`]);
+    }
+    for (const id of ["capnweb/websocket", "vscode-jsonrpc/unix", "nice-grpc/unix", "connect-node/unix"]) {
+      expect(ids)
+        .to.include.members([`${id}/unary/65536/64`])
+        .and.not.to.include(`${id}/unary/1048576/16`);
     }
   });
 
