@@ -164,6 +164,12 @@ export interface DatagramChannel {
    * small datagrams (SO_RCVBUF, socket(7)). As much as net.core.rmem_max allows, up to twice 4 MiB.
    */
   receiveBufferBytes(): number;
+  /**
+   * How long a datagram is at most that is sent in one piece to an address (of a connected channel, always to its peer): what the kernel
+   * knows of the route, which is the interface's MTU, or less if a router has said so, less the headers. Datagrams of more than 1,232
+   * bytes are never fragmented: longer ones than this are lost. Throws a `SystemError` (`ENETUNREACH`, ...) where there is no route.
+   */
+  largestDatagram(to: SocketAddress): number;
   /** Begin to receive. Called once. */
   start(): void;
   /**

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { expect } from "chai";
 import type { DatagramChannel, SystemError } from "@sluice/native";
 import { native, needsAddon, openDescriptors } from "./support.js";
@@ -111,12 +112,19 @@ describe("datagrams", function () {
   it("wait for their reader: full packets for three quarters of the buffer", async () => {
     const server = socket();
     const client = socket(server.port);
-    const data = Buffer.alloc(54 * 1200);
-    const records = Math.floor((server.channel.receiveBufferBytes() * 0.75) / data.length);
-    expect(records).to.be.above(1);
-    // Nothing is read before the end of this turn of the event loop.
-    for (let count = 0; count < records; count++) client.send({ data, segment: 1200 });
-    await server.until(() => server.received.length === records * 54);
+    for (const [count, segment] of [
+      [54, 1200],
+      [4, 16_320],
+      [1, 16_320],
+    ] as const) {
+      server.received.length = 0;
+      const data = Buffer.alloc(count * segment);
+      const records = Math.floor((server.channel.receiveBufferBytes() * 0.75) / data.length);
+      expect(records).to.be.above(1);
+      // Nothing is read before the end of this turn of the event loop.
+      for (let sent = 0; sent < records; sent++) client.send({ data, segment });
+      await server.until(() => server.received.length === records * count);
+    }
   });
 
   it("that nobody receives are told of, connected or not", async () => {
@@ -143,6 +151,29 @@ describe("datagrams", function () {
     client.send({ data: Buffer.from("a") }, { data: Buffer.alloc(65_510) }, { data: Buffer.from("b") });
     await server.until(() => server.received.length === 2);
     expect(server.received.map(({ bytes }) => String(bytes))).to.deep.equal(["a", "b"]);
+  });
+
+  it("arrive whole up to the longest that the route carries", async () => {
+    for (const [address, headers] of [
+      ["127.0.0.1", 28],
+      ["::1", 48],
+    ] as const) {
+      const server = socket(undefined, address);
+      const client = socket(server.port, address);
+      const mtu = Number(readFileSync("/sys/class/net/lo/mtu", "latin1"));
+      const longest = Math.min(mtu, 65_535 + headers - 28) - headers;
+      expect(client.channel.largestDatagram({ address: "192.0.2.1", port: 1 })).to.equal(longest);
+      expect(server.channel.largestDatagram({ address, port: client.port })).to.equal(longest);
+      const data = Buffer.alloc(longest, "0123456789");
+      client.send({ data }, { data: Buffer.from("short") });
+      await server.until(() => server.received.length === 2);
+      expect(server.received[0]!.bytes.equals(data)).to.equal(true);
+    }
+    const closed = socket();
+    closed.channel.close();
+    expect(() => closed.channel.largestDatagram({ address: "::1", port: 1 })).to.throw(TypeError, "closed");
+    const open = socket();
+    expect(() => open.channel.largestDatagram({ address: "nowhere", port: 1 })).to.throw(TypeError);
   });
 
   it("in malformed records are refused", () => {

@@ -1,6 +1,5 @@
 #include "datagram_channel.h"
 
-#include "../os/datagram.h"
 #include "values.h"
 
 namespace sluice {
@@ -22,6 +21,7 @@ Napi::Function DatagramChannel::Define(Napi::Env env) {
                      {
                          InstanceMethod<&DatagramChannel::Address>("address"),
                          InstanceMethod<&DatagramChannel::ReceiveBufferBytes>("receiveBufferBytes"),
+                         InstanceMethod<&DatagramChannel::LargestDatagram>("largestDatagram"),
                          InstanceMethod<&DatagramChannel::Start>("start"),
                          InstanceMethod<&DatagramChannel::Send>("send"),
                          InstanceMethod<&DatagramChannel::Close>("close"),
@@ -39,9 +39,10 @@ DatagramChannel::DatagramChannel(const Napi::CallbackInfo& info)
   FromJavaScript(info.Env(), [&] {
     const os::Address address = ToAddress(info[0]);
     if (address.family() == AF_UNIX) throw os::ArgumentError("a datagram channel needs an IP address");
-    connected_ = info[1].ToBoolean();
-    fd_ = os::DatagramSocket(address, connected_);
-    segments_ = os::CanSegment(fd_.get());
+    state_.ipv6 = address.family() == AF_INET6;
+    state_.connected = info[1].ToBoolean();
+    fd_ = os::DatagramSocket(address, state_.connected);
+    state_.segments = os::CanSegment(fd_.get());
     poll_.emplace(loop(), info.This().As<Napi::Object>(), fd_.get(), this, [](void* target, int status, int) {
       auto* channel = static_cast<DatagramChannel*>(target);
       channel->environment().FromLoop([&] { channel->Ready(status); });
@@ -64,6 +65,14 @@ Napi::Value DatagramChannel::ReceiveBufferBytes(const Napi::CallbackInfo& info) 
   });
 }
 
+Napi::Value DatagramChannel::LargestDatagram(const Napi::CallbackInfo& info) {
+  return FromJavaScript(info.Env(), [&] {
+    if (closed()) throw os::ArgumentError("the channel is closed");
+    const os::Address to = state_.connected ? os::Address::Remote(fd_.get()) : ToAddress(info[0]);
+    return Napi::Number::New(info.Env(), os::LargestDatagram(to));
+  });
+}
+
 void DatagramChannel::Start(const Napi::CallbackInfo&) {
   if (!closed()) poll_->Arm(UV_READABLE);
 }
@@ -74,7 +83,7 @@ void DatagramChannel::Send(const Napi::CallbackInfo& info) {
     if (!info[0].IsTypedArray()) throw os::ArgumentError("the records must be in a Uint8Array");
     Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
     const auto end = static_cast<size_t>(ToInteger(info[1], "end", 0, static_cast<int>(array.ElementLength())));
-    os::DatagramSender sender(fd_.get(), connected_, segments_);
+    os::DatagramSender sender(fd_.get(), state_);
     for (size_t at = 0; at < end;) {
       auto* record = reinterpret_cast<os::DatagramRecord*>(array.Data() + at);
       if (at % 4 != 0 || end - at < sizeof *record || record->length <= 0 || record->segment <= 0 ||

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "../os/datagram.h"
 #include "../os/unique_fd.h"
 #include "environment.h"
 #include "handle.h"
@@ -22,6 +23,7 @@ class DatagramChannel : public Napi::ObjectWrap<DatagramChannel>, public LoopObj
  private:
   Napi::Value Address(const Napi::CallbackInfo& info);
   Napi::Value ReceiveBufferBytes(const Napi::CallbackInfo& info);
+  Napi::Value LargestDatagram(const Napi::CallbackInfo& info);
   void Start(const Napi::CallbackInfo& info);
   void Send(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo&) { Close(); }
@@ -33,8 +35,7 @@ class DatagramChannel : public Napi::ObjectWrap<DatagramChannel>, public LoopObj
   void TakeErrors();
   void Receive();
 
-  bool connected_ = false;
-  bool segments_ = false;
+  os::DatagramSocketState state_;
   // Destroyed from the last to the first: no poll without its descriptor.
   os::UniqueFd fd_;
   std::optional<Poll> poll_;

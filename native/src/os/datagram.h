@@ -6,6 +6,7 @@
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +45,12 @@ struct DatagramOptions {
   bool ipv6_only = true;
 };
 
+// Longer datagrams are never fragmented: that one arrives shows what the path carries. So long a one nearly all paths carry whole
+// (the least MTU of IPv6, less the headers); where one does not, this host fragments it, as it does by default.
+inline constexpr size_t kFragmentableBytes = 1280 - 48;
+// Shorter ones are as good as never fragmented (RFC 791: 576 bytes, which every host takes, less the headers).
+inline constexpr size_t kShortBytes = 576 - 28;
+
 // Bound to `local`, or connected to `remote`. With IP_RECVERR (ip(7)) errors that the network reports are kept in a queue, with
 // whom they are about, also for a socket that is not connected.
 inline UniqueFd DatagramSocket(const Address& address, bool connected, const DatagramOptions& options = {}) {
@@ -67,6 +74,21 @@ inline UniqueFd DatagramSocket(const Address& address, bool connected, const Dat
     Check(bind(fd, address.data(), address.length()), "bind", address.Describe());
   }
   return socket;
+}
+
+// How long a datagram to `remote` is at most, for the kernel to send it in one piece: what the MTU of the route leaves of it (ip(7),
+// IP_MTU), which is that of the interface, or less if a router has said so. Asked of a socket of its own, since one that is not
+// connected has no route. No packet is sent.
+inline int LargestDatagram(const Address& remote) {
+  const bool ipv6 = remote.family() == AF_INET6;
+  const UniqueFd socket(Check(::socket(remote.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  Check(connect(socket.get(), remote.data(), remote.length()), "connect", remote.Describe());
+  const int mtu =
+      ipv6 ? GetOption(socket.get(), IPPROTO_IPV6, IPV6_MTU) : GetOption(socket.get(), IPPROTO_IP, IP_MTU);
+  constexpr int kUdpHeaderBytes = 8;
+  // A packet's length has 16 bits, whatever the interface takes: that of IPv4 counts its header, and that of IPv6 does not.
+  const int longest = std::min(mtu, ipv6 ? UINT16_MAX + 40 : UINT16_MAX);
+  return longest - (ipv6 ? 40 : 20) - kUdpHeaderBytes;
 }
 
 // Whether one call can send several datagrams of equal length to one address (UDP_SEGMENT, from Linux 4.18 on).
@@ -112,14 +134,23 @@ inline void FromSocketAddress(const SocketAddressRoom& room, DatagramRecord& rec
   }
 }
 
+// What is to be known of a socket to send by it.
+struct DatagramSocketState {
+  bool ipv6 = false;
+  bool connected = false;
+  // Whether UDP_SEGMENT may be used; becomes false when a device turns out not to have it.
+  bool segments = false;
+  // Whether what is sent now is not fragmented.
+  bool whole = false;
+};
+
 // Sends datagrams, many by one system call. What the kernel does not take is lost, as datagrams may be.
 class DatagramSender {
  public:
-  // `segments`: whether UDP_SEGMENT may be used; becomes false when a device turns out not to have it.
-  DatagramSender(int fd, bool connected, bool& segments) : fd_(fd), connected_(connected), segments_(segments) {}
+  DatagramSender(int fd, DatagramSocketState& state) : fd_(fd), state_(state) {}
 
   void Add(DatagramRecord& record) {
-    if (!segments_ || record.length <= record.segment) return AddEach(record);
+    if (!state_.segments || record.length <= record.segment) return AddEach(record);
     Put(record, record.data(), static_cast<size_t>(record.length), true);
   }
 
@@ -135,8 +166,12 @@ class DatagramSender {
         break;
       } else if (errno == EIO && messages_[first].msg_hdr.msg_controllen > 0) {
         // The device cannot compute the checksums of segments (udp(7)). What is left goes one by one.
-        segments_ = false;
+        state_.segments = false;
         return SendEach(first);
+      } else if (retried > 0 && messages_[first].msg_hdr.msg_controllen > 0) {
+        // The route carries less than a segment (EMSGSIZE, or EINVAL), which alone may be fragmented.
+        SendApart(first++);
+        retried = 0;
       } else if (retried++ > 0) {
         // Not the error of an earlier datagram, which is told only once: this one cannot be sent.
         ++first;
@@ -156,7 +191,10 @@ class DatagramSender {
   }
 
   void Put(DatagramRecord& record, uint8_t* data, size_t length, bool segmented) {
-    if (count_ == kMessages) Flush();
+    const size_t longest = segmented ? static_cast<size_t>(record.segment) : length;
+    const bool whole = longest > kShortBytes ? longest > kFragmentableBytes : state_.whole;
+    if (count_ == kMessages || (whole != state_.whole && count_ > 0)) Flush();
+    if (whole != state_.whole) KeepWhole(whole);
     records_[count_] = &record;
     iovec& vector = vectors_[count_];
     vector = {data, length};
@@ -164,7 +202,7 @@ class DatagramSender {
     header = {};
     header.msg_iov = &vector;
     header.msg_iovlen = 1;
-    if (!connected_) {
+    if (!state_.connected) {
       header.msg_name = &addresses_[count_];
       header.msg_namelen = ToSocketAddress(record, addresses_[count_]);
     }
@@ -189,13 +227,36 @@ class DatagramSender {
     Flush();
   }
 
+  void SendApart(size_t index) {
+    DatagramRecord& record = *records_[index];
+    msghdr header = messages_[index].msg_hdr;
+    iovec vector;
+    header.msg_iov = &vector;
+    header.msg_control = nullptr;
+    header.msg_controllen = 0;
+    for (int32_t at = 0; at < record.length; at += record.segment) {
+      vector = {record.data() + at, static_cast<size_t>(std::min(record.segment, record.length - at))};
+      Uninterrupted([&] { return sendmsg(fd_, &header, MSG_DONTWAIT); });
+    }
+  }
+
+  // Of what is sent from now on (ip(7), IP_MTU_DISCOVER): what is longer than the interface takes is refused, and nothing
+  // fragmented, whatever routers said; or all is sent, in fragments where they said so.
+  void KeepWhole(bool whole) {
+    if (state_.ipv6) {
+      SetOption(fd_, IPPROTO_IPV6, IPV6_MTU_DISCOVER, whole ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_WANT);
+    } else {
+      SetOption(fd_, IPPROTO_IP, IP_MTU_DISCOVER, whole ? IP_PMTUDISC_PROBE : IP_PMTUDISC_WANT);
+    }
+    state_.whole = whole;
+  }
+
   struct Control {
     alignas(cmsghdr) char bytes[CMSG_SPACE(sizeof(uint16_t))];
   };
 
   int fd_;
-  bool connected_;
-  bool& segments_;
+  DatagramSocketState& state_;
   size_t count_ = 0;
   std::array<DatagramRecord*, kMessages> records_;
   std::array<mmsghdr, kMessages> messages_;
