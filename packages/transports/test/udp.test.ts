@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
@@ -106,6 +106,48 @@ describeVariants("udp", ({ name, transports: { udp } }) => {
   });
 
   if (name === "native") {
+    describe("on an interface with an MTU of its own", () => {
+      const program = fileURLToPath(new URL("./udp-mtu-program.js", import.meta.url));
+
+      before(function () {
+        const { status } = spawnSync("unshare", ["--net", "ip", "link", "set", "lo", "mtu", "1500", "up"]);
+        // It needs root, and both commands.
+        if (status !== 0) this.skip();
+      });
+
+      /** What was sent with each MTU. */
+      const run = async (...args: string[]): Promise<{ longest: number; fragmented: number }[]> => {
+        const child = spawn("unshare", ["--net", process.execPath, program, ...args], {
+          stdio: ["ignore", "pipe", "inherit"],
+          timeout: 25_000,
+        });
+        let output = "";
+        child.stdout.on("data", (text) => (output += String(text)));
+        await once(child, "close");
+        const { results, violations } = JSON.parse(output) as { results: never[]; violations: unknown[] };
+        expect(violations).to.deep.equal([]);
+        return results;
+      };
+
+      for (const [host, headers] of [
+        ["127.0.0.1", 28],
+        ["[::1]", 48],
+      ] as const) {
+        it(`sends the longest packets that it takes, and no fragments: ${host}`, async () => {
+          const [ethernet, less, still] = await run(host, "1500", "1420", "1300");
+          expect(ethernet).to.deep.equal({ longest: 1500 - headers, fragmented: 0 });
+          expect(less).to.deep.equal({ longest: 1420 - headers, fragmented: 0 });
+          expect(still).to.deep.equal({ longest: 1300 - headers, fragmented: 0 });
+        });
+      }
+
+      it("sends packets of 1,200 bytes, in fragments, where it takes even less", async () => {
+        const [result] = await run("127.0.0.1", "1000");
+        expect(result!.longest).to.equal(1200);
+        expect(result!.fragmented).to.be.above(1000);
+      });
+    });
+
     describe("with a process or a thread of its own", () => {
       const program = fileURLToPath(new URL("./udp-program.js", import.meta.url));
       let running: ChildProcess | Worker;

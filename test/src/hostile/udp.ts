@@ -9,7 +9,7 @@ import { Duplex } from "node:stream";
 import { within } from "../within.js";
 
 const [INIT, RETRY, ACCEPT, DATA] = [1, 2, 3, 6];
-const [PING, ACK, BYTES, END, CLOSE] = [1, 2, 3, 4, 5];
+const [PING, ACK, BYTES, END, CLOSE, PADDING] = [1, 2, 3, 4, 5, 6];
 const PACKET_BYTES = 1200;
 const HEADER_BYTES = 15;
 const PIECE_BYTES = 1100;
@@ -179,10 +179,15 @@ export class UdpStream extends Duplex {
         continue;
       }
       if (type === CLOSE) return this.#onClose();
+      if (type === PADDING) break;
       asks = true;
       if (type === BYTES) {
         const length = packet.readUInt16LE(at + 6);
-        this.#early.set(packet.readUIntLE(at, 6), Buffer.from(packet.subarray(at + 8, at + 8 + length)));
+        const offset = packet.readUIntLE(at, 6);
+        // What comes again may be cut otherwise.
+        if (length > (this.#early.get(offset)?.length ?? 0)) {
+          this.#early.set(offset, Buffer.from(packet.subarray(at + 8, at + 8 + length)));
+        }
         at += 8 + length;
       } else if (type === END) {
         this.#end = packet.readUIntLE(at, 6);
@@ -232,17 +237,16 @@ export class UdpStream extends Duplex {
   }
 
   #deliver(): void {
-    for (
-      let bytes = this.#early.get(this.#delivered);
-      bytes?.length;
-      bytes = this.#early.get(this.#delivered)
-    ) {
-      this.#early.delete(this.#delivered);
+    const pieces = [...this.#early].sort(([one], [other]) => one - other);
+    for (const [offset, piece] of pieces) {
+      if (offset > this.#delivered) break;
+      this.#early.delete(offset);
+      const bytes = piece.subarray(this.#delivered - offset);
+      if (bytes.length === 0) continue;
       this.#delivered += bytes.length;
       // Who does not read gives no room.
       if (this.push(bytes)) this.#limit = this.#delivered + WINDOW_BYTES;
     }
-    for (const offset of this.#early.keys()) if (offset < this.#delivered) this.#early.delete(offset);
     if (this.#delivered === this.#end) this.push(null);
   }
 

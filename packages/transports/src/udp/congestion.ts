@@ -2,7 +2,6 @@ import { PACKET_BYTES } from "./packet.js";
 import { MAX_ACK_DELAY_MS, type RoundTrip } from "./rtt.js";
 
 const INITIAL_WINDOW = 10 * PACKET_BYTES;
-const MINIMUM_WINDOW = 2 * PACKET_BYTES;
 /** RFC 9002, section 7.6.1: kPersistentCongestionThreshold. */
 const PERSISTENT_CONGESTION_TIMEOUTS = 3;
 
@@ -10,7 +9,7 @@ const PERSISTENT_CONGESTION_TIMEOUTS = 3;
 const PACING_GAIN = 1.25;
 /** Timers fire a little late; what should have left meanwhile leaves at once. On loopback this is more than any window. */
 const BURST_MS = 2;
-const MINIMUM_BURST = INITIAL_WINDOW;
+const LEAST_BURST = INITIAL_WINDOW;
 /** Far below what a timer can tell, but a time that is later also by the clock's arithmetic. */
 const LEAST_PAUSE_MS = 0.01;
 
@@ -21,6 +20,8 @@ const LEAST_PAUSE_MS = 0.01;
 export class Congestion {
   window = INITIAL_WINDOW;
   inFlight = 0;
+  /** The longest packet (RFC 9002's max_datagram_size). */
+  #packetBytes = PACKET_BYTES;
   #threshold = Infinity;
   /** When the present recovery began: packets sent before it tell nothing new. */
   #recoveryStart = -Infinity;
@@ -28,8 +29,18 @@ export class Congestion {
   #credit = 0;
 
   /** What may leave at once, in bytes, as of #refilledAt. Below zero after a probe, which does not ask. */
-  #tokens = MINIMUM_BURST;
+  #tokens = LEAST_BURST;
   #refilledAt = 0;
+
+  /** Packets may be `bytes` long from now on. */
+  resize(bytes: number): void {
+    this.#packetBytes = bytes;
+    this.window = Math.max(this.window, this.#minimumWindow);
+  }
+
+  get #minimumWindow(): number {
+    return 2 * this.#packetBytes;
+  }
 
   onSent(bytes: number): void {
     this.inFlight += bytes;
@@ -47,7 +58,7 @@ export class Congestion {
     this.#credit += bytes;
     if (this.#credit < this.window) return;
     this.#credit -= this.window;
-    this.window += PACKET_BYTES;
+    this.window += this.#packetBytes;
   }
 
   /** A packet of `bytes`, sent at `sentAt`, is lost. */
@@ -55,23 +66,29 @@ export class Congestion {
     this.inFlight -= bytes;
     if (sentAt <= this.#recoveryStart) return;
     this.#recoveryStart = now;
-    this.window = Math.max(this.window / 2, MINIMUM_WINDOW);
+    this.window = Math.max(this.window / 2, this.#minimumWindow);
     this.#threshold = this.window;
     this.#credit = 0;
+  }
+
+  /** A probe of the path's MTU, of `bytes`, is lost: most likely it was too long (RFC 9000, section 14.4). */
+  onProbeLost(bytes: number): void {
+    this.inFlight -= bytes;
   }
 
   /** Everything that was sent for `duration` is lost: the window shrinks to its least if that was long (section 7.6). */
   onSilence(duration: number, rtt: RoundTrip): void {
     const limit = (rtt.probeTimeout + MAX_ACK_DELAY_MS) * PERSISTENT_CONGESTION_TIMEOUTS;
     if (duration < limit) return;
-    this.window = MINIMUM_WINDOW;
+    this.window = this.#minimumWindow;
     this.#recoveryStart = -Infinity;
   }
 
   /** When a packet of `bytes` may leave: `now`, or later. Whether the window has room is another question. */
   releaseAt(bytes: number, now: number, rtt: RoundTrip): number {
     const rate = (PACING_GAIN * this.window) / rtt.smoothed;
-    const burst = Math.max(MINIMUM_BURST, rate * BURST_MS);
+    // Or else a packet that is longer would wait for ever.
+    const burst = Math.max(LEAST_BURST, bytes, rate * BURST_MS);
     this.#tokens = Math.min(burst, this.#tokens + (now - this.#refilledAt) * rate);
     this.#refilledAt = now;
     return this.#tokens >= bytes ? now : now + Math.max((bytes - this.#tokens) / rate, LEAST_PAUSE_MS);

@@ -10,6 +10,7 @@ import {
 import { readU16, readU32, writeU16 } from "@sluice/core/bytes";
 import { MAX_FRAME_BYTES, STALL_MS } from "../stream/connection.js";
 import { Congestion } from "./congestion.js";
+import { PathMtu } from "./path-mtu.js";
 import {
   Chunk,
   CHUNK_HEADER_BYTES,
@@ -52,6 +53,10 @@ const LONGEST_CLOSING_CHECK_MS = STALL_MS / 4;
 const LINGER_TIMEOUTS = 3;
 /** As over streams: what a turn commits leaves in steps, so that the peer works on the first meanwhile. */
 const STEP_BYTES = 64 * 1024;
+/** The path is probed while more than this waits to be sent, which is more than may leave at once at first: so much gains by longer packets. */
+const PROBE_UNSENT_BYTES = 10 * PACKET_BYTES;
+/** What a packet has beside bytes of the stream at most: headers, an ACK chunk, the end, and what encryption adds. */
+const OVERHEAD_BYTES = 128;
 const NOTHING = new Uint8Array(0);
 
 /** The ranges of the acknowledgement that is being read. */
@@ -75,6 +80,8 @@ export interface Link extends PacketSender {
   /** Milliseconds on a monotonic clock. */
   now(): number;
   readonly batch: PacketBatch;
+  /** How long a datagram to `route` is at most for this host to send it in one piece; 0 if that is not known. */
+  largestDatagram(route: Route): number;
   /** Have `fill` called at the end of this turn of the event loop. */
   schedule(connection: UdpConnection): void;
   /** `connection.deadline` has come nearer: have `onDeadline` called then. */
@@ -122,10 +129,11 @@ export class UdpConnection implements Connection, SentPacketsHandler {
   readonly #link: Link;
   readonly #peerId: ConnectionId;
   readonly #protection: Protection | undefined;
-  readonly #packetBytes: number;
+  readonly #tagBytes: number;
   readonly #idleTimeoutMs: number;
   readonly #rtt = new RoundTrip();
   readonly #congestion = new Congestion();
+  readonly #pathMtu = new PathMtu(() => this.#link.largestDatagram(this.route));
   readonly #sent = new SentPackets(this.#congestion, this.#rtt, this);
   readonly #received = new ReceivedPackets();
   readonly #output = new SendBuffer();
@@ -172,7 +180,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     this.route = options.route;
     this.#peerId = options.peerId;
     this.#protection = options.protection;
-    this.#packetBytes = PACKET_BYTES - (options.protection?.tagBytes ?? 0);
+    this.#tagBytes = options.protection?.tagBytes ?? 0;
     this.#idleTimeoutMs = Math.min(options.own.idleTimeoutMs, options.theirs.idleTimeoutMs);
     this.#input = new ReceiveBuffer(options.own.windowBytes, MAX_FRAME_BYTES);
     this.#toldLimit = options.own.windowBytes;
@@ -242,33 +250,46 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     this.#paceAt = Infinity;
     for (; this.#probes > 0; this.#probes--) {
       if (!this.#output.ready(this.#peerLimit) && this.#sent.any) this.#repeat(this.#sent.oldest);
-      this.#write(now);
+      // Longer ones may be what is lost.
+      this.#write(now, PACKET_BYTES);
     }
     const congestion = this.#congestion;
+    const { packetBytes } = this.#pathMtu;
+    let probeBytes = this.#output.unsent > PROBE_UNSENT_BYTES ? this.#pathMtu.probe(now) : 0;
+    // Later, when there is room for two packets of that length.
+    if (2 * probeBytes > congestion.window) probeBytes = 0;
     while (this.#output.ready(this.#peerLimit) || this.#end === END_DUE) {
-      if (congestion.inFlight + PACKET_BYTES > congestion.window) break;
-      const releaseAt = congestion.releaseAt(PACKET_BYTES, now, this.#rtt);
+      const rest = this.#output.available(this.#peerLimit) + OVERHEAD_BYTES;
+      const bytes = probeBytes || Math.min(packetBytes, Math.max(rest, PACKET_BYTES));
+      if (congestion.inFlight + bytes > congestion.window) break;
+      const releaseAt = congestion.releaseAt(bytes, now, this.#rtt);
       if (releaseAt > now) {
         this.#paceAt = releaseAt;
         break;
       }
-      if (!this.#write(now)) break;
+      if (probeBytes > 0) {
+        this.#writeProbe(now, probeBytes);
+        probeBytes = 0;
+      } else if (!this.#write(now, packetBytes)) break;
     }
     if (this.#unacknowledged >= UNACKNOWLEDGED_PACKETS || this.#ackAt <= now) this.#writeAck(now);
     this.#expect();
   }
 
-  /** A packet with as much of the stream as fits, and with the acknowledgement that is due. False if there was nothing to say. */
-  #write(now: number): boolean {
+  /**
+   * A packet of up to `packetBytes` with as much of the stream as fits, and with the acknowledgement that is due. False if there was
+   * nothing to say.
+   */
+  #write(now: number, packetBytes: number): boolean {
     const output = this.#output;
     const ready = output.ready(this.#peerLimit);
     const endDue = this.#end === END_DUE && output.next === output.end;
     // Such as when the end must wait for bytes that the peer has no room for.
     if (!ready && !endDue && this.#probes === 0) return false;
     const { batch } = this.#link;
-    const start = batch.begin(this.#link, this.route);
+    const start = batch.begin(this.#link, this.route, packetBytes);
     const { memory } = batch;
-    const limit = start + this.#packetBytes;
+    const limit = start + packetBytes - this.#tagBytes;
     const payload = this.#writeHeader(memory, start);
     let at = this.#unacknowledged > 0 ? this.#writeAckChunk(memory, payload, now) : payload;
     let from = 0;
@@ -290,17 +311,33 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     }
     if (bytes === 0 && !last) memory[at++] = Chunk.PING;
     const length = this.#seal(memory, start, payload, at);
-    batch.commit(length);
+    batch.commit(length, length === packetBytes);
     this.#sent.add(this.#nextNumber++, length, from, from + bytes, last, now);
     return true;
+  }
+
+  /** A packet of `bytes` that asks whether the path carries so long a one. */
+  #writeProbe(now: number, bytes: number): void {
+    const { batch } = this.#link;
+    const start = batch.begin(this.#link, this.route, bytes);
+    const { memory } = batch;
+    const payload = this.#writeHeader(memory, start);
+    const end = start + bytes - this.#tagBytes;
+    memory[payload] = Chunk.PING;
+    memory[payload + 1] = Chunk.PADDING;
+    memory.fill(0, payload + 2, end);
+    batch.commit(this.#seal(memory, start, payload, end), false);
+    this.#sent.addProbe(this.#nextNumber++, bytes, now);
+    this.#pathMtu.onProbeSent();
   }
 
   /** A packet with an acknowledgement alone, which is not acknowledged itself. */
   #writeAck(now: number): void {
     const { batch } = this.#link;
-    const start = batch.begin(this.#link, this.route);
+    const start = batch.begin(this.#link, this.route, PACKET_BYTES);
     const payload = this.#writeHeader(batch.memory, start);
-    batch.commit(this.#seal(batch.memory, start, payload, this.#writeAckChunk(batch.memory, payload, now)));
+    const end = this.#writeAckChunk(batch.memory, payload, now);
+    batch.commit(this.#seal(batch.memory, start, payload, end), false);
     this.#nextNumber++;
   }
 
@@ -329,12 +366,20 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     if (packet.last && this.#end === END_SENT) this.#end = END_DUE;
   }
 
-  onAcked(packet: SentPacket): void {
+  onAcked(packet: SentPacket, now: number): void {
+    if (packet.probe) {
+      this.#pathMtu.onProbeAcked(packet.bytes, now);
+      return this.#congestion.resize(this.#pathMtu.packetBytes);
+    }
+    this.#pathMtu.onAcked(packet.bytes);
     this.#output.onAcked(packet.start, packet.end);
     if (packet.last) this.#end = END_ACKED;
   }
 
-  onLost(packet: SentPacket): void {
+  onLost(packet: SentPacket, now: number): void {
+    if (packet.probe) return this.#pathMtu.onProbeLost(packet.bytes, now);
+    this.#pathMtu.onLost(packet.bytes, packet.sentAt, now);
+    this.#congestion.resize(this.#pathMtu.packetBytes);
     this.#repeat(packet);
   }
 
@@ -479,6 +524,8 @@ export class UdpConnection implements Connection, SentPacketsHandler {
         // Who has closed in turn needs to know no more; everything that it sent was taken, or will not be.
         if (ended && this.#state === CLOSING) this.#finish(undefined);
         else this.#onPeerGone("gave it up");
+      } else if (type === Chunk.PADDING) {
+        at = end;
       } else {
         return this.#malformed(`there is no chunk of type ${type}`);
       }

@@ -89,6 +89,10 @@ export abstract class Endpoint implements Link, DatagramHandler {
     if (!this.closed) this.socket.send(memory, end);
   }
 
+  largestDatagram(route: Route): number {
+    return this.closed ? 0 : this.socket.largestDatagram(route);
+  }
+
   schedule(connection: UdpConnection): void {
     if (connection.scheduled) return;
     connection.scheduled = true;
@@ -171,8 +175,8 @@ export abstract class Endpoint implements Link, DatagramHandler {
 
   /** Sends one packet now. */
   protected post(route: Route, packet: Uint8Array): void {
-    batch.memory.set(packet, batch.begin(this, route));
-    batch.commit(packet.length);
+    batch.memory.set(packet, batch.begin(this, route, packet.length));
+    batch.commit(packet.length, false);
     batch.send(this);
   }
 

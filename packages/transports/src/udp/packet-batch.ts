@@ -1,4 +1,4 @@
-import { PACKET_BYTES } from "./packet.js";
+import { LARGEST_PACKET_BYTES } from "./path-mtu.js";
 import {
   ADDRESS,
   LENGTH,
@@ -9,8 +9,11 @@ import {
   type Route,
 } from "./socket.js";
 
-/** What one record holds at most: the kernel takes 64 KiB and 64 datagrams at once (udp(7), UDP_SEGMENT). */
-const RECORD_BYTES = 54 * PACKET_BYTES;
+/**
+ * What one record holds at most. The kernel takes 64 datagrams at once, of which all are full but the last, and 65,507 bytes (udp(7),
+ * UDP_SEGMENT); with headers of more than 64 KiB it cuts them up before the peer's socket, which then reads each by itself.
+ */
+const RECORD_BYTES = 4 * LARGEST_PACKET_BYTES;
 const BATCH_BYTES = 256 * 1024;
 
 /** Datagrams to be sent, put together in place. One is enough for a thread: nothing stays in it. */
@@ -23,10 +26,12 @@ export class PacketBatch {
   #route: Route | undefined;
   #open = false;
 
-  /** Where the next packet, of up to PACKET_BYTES, is to be written. */
-  begin(sender: PacketSender, route: Route): number {
+  /** Where the next packet, of up to `bytes`, is to be written. */
+  begin(sender: PacketSender, route: Route, bytes: number): number {
     if (this.#open && this.#route === route) {
-      if (this.#words[(this.#record >> 2) + LENGTH]! + PACKET_BYTES <= RECORD_BYTES) return this.#end;
+      const header = this.#record >> 2;
+      const fits = this.#words[header + LENGTH]! + bytes <= RECORD_BYTES;
+      if (fits && bytes <= this.#words[header + SEGMENT]!) return this.#end;
     }
     this.#end = (this.#end + 3) & ~3;
     if (this.#end + RECORD_HEADER_BYTES + RECORD_BYTES > BATCH_BYTES) this.send(sender);
@@ -37,14 +42,14 @@ export class PacketBatch {
     return (this.#end = this.#record + RECORD_HEADER_BYTES);
   }
 
-  /** The packet is `bytes` long. */
-  commit(bytes: number): void {
+  /** The packet is `bytes` long. Others may leave together with it if it is `full`, which have the same length, but for the last. */
+  commit(bytes: number, full: boolean): void {
     const header = this.#record >> 2;
     if (this.#words[header + LENGTH] === 0) this.#words[header + SEGMENT] = bytes;
     this.#words[header + LENGTH]! += bytes;
     this.#end += bytes;
     this.#words[header + NEXT] = ((this.#end + 3) & ~3) - this.#record;
-    this.#open = bytes === PACKET_BYTES;
+    this.#open = full && bytes === this.#words[header + SEGMENT];
   }
 
   /** Hands everything to the socket. */

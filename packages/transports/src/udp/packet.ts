@@ -1,7 +1,7 @@
 /** The layout of packets: docs/udp.md. All integers are little-endian. */
 import { readU16, readU32, writeU16, writeU32 } from "@sluice/core/bytes";
 
-/** How long a packet is at most: what every path of the Internet carries unfragmented (RFC 9000, section 14). */
+/** How long a packet is at most before longer ones are known to arrive: what every path carries (RFC 9000, section 14). */
 export const PACKET_BYTES = 1200;
 
 /** The version of this protocol. */
@@ -11,7 +11,7 @@ export const VERSION = 1;
 export const Type = { INIT: 1, RETRY: 2, ACCEPT: 3, REFUSE: 4, RESET: 5, DATA: 6 } as const;
 
 /** The first byte of each chunk of a DATA packet. */
-export const Chunk = { PING: 1, ACK: 2, DATA: 3, END: 4, CLOSE: 5 } as const;
+export const Chunk = { PING: 1, ACK: 2, DATA: 3, END: 4, CLOSE: 5, PADDING: 6 } as const;
 
 /** Why a server refuses a client: the third byte of REFUSE. */
 export const Refusal = {

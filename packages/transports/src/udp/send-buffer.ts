@@ -77,6 +77,12 @@ export class SendBuffer {
     return this.#lost.count > 0 || this.next < Math.min(this.end, limit);
   }
 
+  /** How many the next `take` finds. */
+  available(limit: number): number {
+    if (this.#lost.count > 0) return this.#lost.end(0) - this.#lost.start(0);
+    return Math.min(this.end, limit) - this.next;
+  }
+
   /**
    * Copies up to `room` bytes that are to be sent to `memory[at..]`: lost ones first, else new ones below `limit`. Sets `start`
    * to the first one's number; returns how many there are.

@@ -14,14 +14,16 @@ export interface SentPacket {
   end: number;
   /** Whether it says where the stream ends. */
   last: boolean;
+  /** Whether it only asks whether the path carries its length: nothing is to be sent again, and its loss is no sign of congestion. */
+  probe: boolean;
   /** Acknowledged, or lost: of no further interest. */
   settled: boolean;
 }
 
 /** Whom the packets' fate concerns. */
 export interface SentPacketsHandler {
-  onAcked(packet: SentPacket): void;
-  onLost(packet: SentPacket): void;
+  onAcked(packet: SentPacket, now: number): void;
+  onLost(packet: SentPacket, now: number): void;
 }
 
 /**
@@ -36,10 +38,12 @@ export class SentPackets {
   #packets: SentPacket[] = [];
   #first = 0;
   readonly #free: SentPacket[] = [];
+  /** Those that are not settled, without probes. */
+  #count = 0;
   #largestAcked = -1;
   /** When the oldest packet under way is lost because a later one arrived; Infinity if none is. */
   lossAt = Infinity;
-  /** When the last packet left. */
+  /** When the last packet left that was no probe. */
   lastSentAt = 0;
 
   constructor(congestion: Congestion, rtt: RoundTrip, handler: SentPacketsHandler) {
@@ -48,17 +52,38 @@ export class SentPackets {
     this.#handler = handler;
   }
 
-  /** Whether any packet is under way. */
+  /** Whether any packet is under way but a probe, for whose acknowledgement nobody waits. */
   get any(): boolean {
-    return this.#first < this.#packets.length;
+    return this.#count > 0;
   }
 
-  /** The oldest that is under way. */
+  /** The oldest that is under way and no probe. There must be one. */
   get oldest(): SentPacket {
-    return this.#packets[this.#first]!;
+    let index = this.#first;
+    while (this.#packets[index]!.settled || this.#packets[index]!.probe) index++;
+    return this.#packets[index]!;
   }
 
   add(number: number, bytes: number, start: number, end: number, last: boolean, now: number): void {
+    this.#add(number, bytes, now, false, start, end, last);
+    this.#count++;
+    this.lastSentAt = now;
+  }
+
+  /** A probe of the path's MTU. */
+  addProbe(number: number, bytes: number, now: number): void {
+    this.#add(number, bytes, now, true, 0, 0, false);
+  }
+
+  #add(
+    number: number,
+    bytes: number,
+    now: number,
+    probe: boolean,
+    start: number,
+    end: number,
+    last: boolean,
+  ): void {
     const packet = this.#free.pop() ?? {
       number: 0,
       sentAt: 0,
@@ -66,6 +91,7 @@ export class SentPackets {
       start: 0,
       end: 0,
       last: false,
+      probe: false,
       settled: false,
     };
     packet.number = number;
@@ -74,9 +100,9 @@ export class SentPackets {
     packet.start = start;
     packet.end = end;
     packet.last = last;
+    packet.probe = probe;
     packet.settled = false;
     this.#packets.push(packet);
-    this.lastSentAt = now;
     this.#congestion.onSent(bytes);
   }
 
@@ -100,8 +126,9 @@ export class SentPackets {
       }
       news = true;
       packet.settled = true;
+      if (!packet.probe) this.#count--;
       this.#congestion.onAcked(packet.bytes, packet.sentAt, limited);
-      this.#handler.onAcked(packet);
+      this.#handler.onAcked(packet, now);
     }
     this.#largestAcked = Math.max(this.#largestAcked, largest);
     this.detectLoss(now);
@@ -128,10 +155,15 @@ export class SentPackets {
         break;
       }
       packet.settled = true;
-      if (firstLost < 0) firstLost = packet.sentAt;
-      lastLost = packet.sentAt;
-      this.#congestion.onLost(packet.bytes, packet.sentAt, now);
-      this.#handler.onLost(packet);
+      if (packet.probe) {
+        this.#congestion.onProbeLost(packet.bytes);
+      } else {
+        this.#count--;
+        if (firstLost < 0) firstLost = packet.sentAt;
+        lastLost = packet.sentAt;
+        this.#congestion.onLost(packet.bytes, packet.sentAt, now);
+      }
+      this.#handler.onLost(packet, now);
     }
     if (firstLost >= 0 && lastLost > firstLost) this.#congestion.onSilence(lastLost - firstLost, this.#rtt);
     this.#dropSettled();

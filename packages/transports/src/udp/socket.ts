@@ -19,6 +19,8 @@ export const ADDRESS = 3;
  */
 export type Route = Int32Array;
 export const ROUTE_WORDS = 6;
+/** Index of the scope in it. */
+export const SCOPE = 5;
 
 export interface PacketSender {
   /** Sends the records of `memory[0..end)`. What the kernel has no room for is lost, as in a router. `memory` is free again then. */
@@ -39,6 +41,11 @@ export interface DatagramSocket extends PacketSender {
   readonly port: number;
   /** How many bytes of full packets the kernel holds before they are read. */
   readonly heldBytes: number;
+  /**
+   * How long a datagram to `route` is at most for this host to send it in one piece, as far as it knows; 0 where it does not, or would
+   * fragment longer ones.
+   */
+  largestDatagram(route: Route): number;
   /** Begins to receive. Called once. */
   open(handler: DatagramHandler): void;
   /** Nothing is told after this. Idempotent. */

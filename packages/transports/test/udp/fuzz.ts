@@ -17,7 +17,8 @@ const STEP = 25;
  */
 export async function fuzz(count: number, seed: number, secret?: Uint8Array): Promise<{ ended: number }> {
   const random = new Random(seed);
-  const world = new World(random, { ...PERFECT }, secret);
+  const path = { ...PERFECT, interfaceMtu: 8972 };
+  const world = new World(random, path, secret);
   const { network } = world;
   const stranger = network.socket("203.0.113.9", 1234, { ...PERFECT });
   const remembered: Uint8Array[] = [];
@@ -41,11 +42,13 @@ export async function fuzz(count: number, seed: number, secret?: Uint8Array): Pr
         }
       }
       told.clear();
-      pair = await world.connect({ ...PERFECT });
+      pair = await world.connect({ ...path });
     }
     const { near, far, socket } = pair;
-    near.send(makeFrame(near.frameCount, 12 + random.below(3000)));
-    far.send(makeFrame(far.frameCount, 12 + random.below(3000)));
+    // Sometimes enough for probes of the path.
+    const bytes = (): number => 12 + random.below(random.below(20) === 0 ? 60_000 : 3000);
+    near.send(makeFrame(near.frameCount, bytes()));
+    far.send(makeFrame(far.frameCount, bytes()));
     for (let index = 0; index < STEP; index++) {
       const packet = badPacket(random, remembered);
       const from = [world.socket, socket, stranger][random.below(3)]!;
@@ -84,8 +87,11 @@ function namesEnd(packet: Uint8Array): boolean {
 function badPacket(random: Random, remembered: readonly Uint8Array[]): Uint8Array {
   const pick = (): Uint8Array => remembered[random.below(remembered.length)]!;
   const packet = pick().slice();
-  const kind = random.below(8);
-  if (kind === 0) return Uint8Array.from({ length: random.below(1300) }, () => random.below(256));
+  const kind = random.below(9);
+  if (kind === 0)
+    return Uint8Array.from({ length: random.below(random.below(10) === 0 ? 65_507 : 1300) }, () =>
+      random.below(256),
+    );
   if (kind === 1) return packet;
   if (kind === 2) return packet.slice(0, random.below(packet.length));
   if (kind === 3) {
@@ -96,6 +102,11 @@ function badPacket(random: Random, remembered: readonly Uint8Array[]): Uint8Arra
   if (kind === 4) packet[0] = random.below(8);
   // A later number, so that it is looked into.
   if (kind >= 6 && packet[0] === 6 && packet.length > 15) packet[10]! += 1 + random.below(3);
+  // PADDING that begins somewhere, with anything in it.
+  if (kind === 8) {
+    packet[DATA_HEADER_BYTES + random.below(Math.max(packet.length - DATA_HEADER_BYTES, 1))] = Chunk.PADDING;
+    return packet;
+  }
   for (let changes = random.below(4); changes >= 0; changes--) {
     const at = kind === 7 ? 15 + random.below(Math.max(packet.length - 15, 1)) : random.below(packet.length);
     if (at < packet.length) packet[at] = random.below(256);

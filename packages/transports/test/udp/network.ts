@@ -27,6 +27,9 @@ export interface Path {
   /** From when to when nothing passes. */
   downFrom: number;
   downTo: number;
+  /** The longest packet that passes; and the longest that the sender's own interface takes, as far as its host knows: 0 if it does not. */
+  mtu: number;
+  interfaceMtu: number;
 }
 
 export const PERFECT: Readonly<Path> = Object.freeze({
@@ -38,6 +41,8 @@ export const PERFECT: Readonly<Path> = Object.freeze({
   queueBytes: Infinity,
   downFrom: Infinity,
   downTo: Infinity,
+  mtu: Infinity,
+  interfaceMtu: 0,
 });
 
 interface Event {
@@ -150,6 +155,7 @@ export class SimulatedNetwork implements Loop {
     const { path } = from;
     const random = this.#random;
     if (this.#now >= path.downFrom && this.#now < path.downTo) return;
+    if (packet.length > path.mtu) return;
     if (random.fraction() < path.loss) return;
     let leaves = this.#now;
     if (path.bandwidth !== Infinity) {
@@ -170,7 +176,7 @@ function isBefore(one: Event, other: Event): boolean {
   return one.at < other.at || (one.at === other.at && one.order < other.order);
 }
 
-const arriving = new Uint8Array(RECORD_HEADER_BYTES + 2048);
+const arriving = new Uint8Array(RECORD_HEADER_BYTES + 65_536);
 const arrivingWords = new Int32Array(arriving.buffer);
 
 export class SimulatedSocket implements DatagramSocket {
@@ -198,6 +204,10 @@ export class SimulatedSocket implements DatagramSocket {
     this.port = port;
     this.path = path;
     this.#peer = peer;
+  }
+
+  largestDatagram(): number {
+    return this.path.interfaceMtu;
   }
 
   open(handler: DatagramHandler): void {

@@ -1,9 +1,11 @@
 import { expect } from "chai";
 import { Random } from "@sluice/transport-contract";
 import { Deadlines } from "#transports/udp/deadlines.js";
+import { PacketBatch } from "#transports/udp/packet-batch.js";
 import { RangeSet } from "#transports/udp/range-set.js";
 import { ReceivedPackets } from "#transports/udp/received-packets.js";
 import { formatIp, portOf, routeTo } from "#transports/udp/route.js";
+import { LENGTH, NEXT, RECORD_HEADER_BYTES, SEGMENT } from "#transports/udp/socket.js";
 
 describe("udp, its parts", () => {
   it("RangeSet is the set that it stands for", () => {
@@ -71,6 +73,45 @@ describe("udp, its parts", () => {
     }
     expect(taken.size).to.be.above(10_000);
     expect(received.isNew(19_000), "far below the oldest that is remembered").to.equal(false);
+  });
+
+  it("PacketBatch joins only full packets of equal length, and one that may be shorter", () => {
+    const random = new Random(4);
+    const batch = new PacketBatch();
+    const route = routeTo("192.0.2.1", 1);
+    const expected: { length: number; mark: number; full: boolean }[] = [];
+    let packets = 0;
+    let joined = 0;
+    const send = (memory: Uint8Array, end: number): void => {
+      const words = new Int32Array(memory.buffer);
+      for (let at = 0; at < end; at += words[(at >> 2) + NEXT]!) {
+        const [length, segment] = [words[(at >> 2) + LENGTH]!, words[(at >> 2) + SEGMENT]!];
+        // What one call takes: udp(7), UDP_SEGMENT.
+        expect(length).to.be.at.most(65_535 - 14 - 48);
+        expect(Math.ceil(length / segment)).to.be.at.most(64);
+        for (let from = 0; from < length; from += segment) {
+          const packet = expected.shift()!;
+          expect(Math.min(segment, length - from)).to.equal(packet.length);
+          expect(memory[at + RECORD_HEADER_BYTES + from]).to.equal(packet.mark);
+          const followed = from + segment < length;
+          if (followed) joined++;
+          expect(followed && !packet.full, "followed, though not full").to.equal(false);
+        }
+      }
+    };
+    for (let longest = 1200; packets < 20_000; packets++) {
+      if (random.below(20) === 0) longest = [1200, 1472, 8972, 16_320][random.below(4)]!;
+      const start = batch.begin({ send }, route, longest);
+      const length = random.below(4) > 0 ? longest : 1 + random.below(longest);
+      const full = length === longest && random.below(10) > 0;
+      batch.memory[start] = packets & 0xff;
+      expected.push({ length, mark: packets & 0xff, full });
+      batch.commit(length, full);
+      if (random.below(50) === 0) batch.send({ send });
+    }
+    batch.send({ send });
+    expect(expected.length).to.equal(0);
+    expect(joined).to.be.above(5000);
   });
 
   it("routes are the addresses that they were made of", () => {

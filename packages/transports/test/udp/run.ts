@@ -1,6 +1,6 @@
 import { RpcError } from "@sluice/core";
 import { makeFrame, Random, type Endpoint } from "@sluice/transport-contract";
-import { PERFECT, type Path } from "./network.js";
+import { PERFECT, type Path, type SimulatedNetwork } from "./network.js";
 import { World } from "./world.js";
 
 /** No run takes longer, in simulated milliseconds: whatever has not ended then is silence. */
@@ -28,16 +28,37 @@ function frameSize(random: Random): number {
   return 12 + random.below(60_000);
 }
 
+/** What hosts say of their interfaces, and what paths carry of that. */
+const INTERFACE_MTUS = [0, 1172, 1452, 1472, 8972, 65_507];
+const PATH_MTUS = [1200, 1252, 1372, 1452, 1472, 8972, Infinity];
+
+/** Gives `path` an MTU, and mostly another one later. */
+function limitPath(random: Random, path: Path, network: SimulatedNetwork): void {
+  const choose = <T>(choices: readonly T[]): T => choices[random.below(choices.length)]!;
+  Object.assign(path, { interfaceMtu: choose(INTERFACE_MTUS), mtu: choose(PATH_MTUS) });
+  if (random.below(3) > 0) network.at(random.below(5000), () => (path.mtu = choose(PATH_MTUS)));
+}
+
 /**
  * One world of the seed's: two ends send each other frames over whatever network it has drawn, and one of them closes. Every frame
- * arrives once and in order and both ends close, or, if the network fails for good, both ends say so. Throws if not.
+ * arrives once and in order and both ends close, or, if the network fails for good, both ends say so. Throws if not. With `limited` false
+ * all packets are short, and their paths carry all of them.
  */
-export async function runSeed(seed: number): Promise<{ packets: number; outcome: string }> {
+export async function runSeed(
+  seed: number,
+  limited = true,
+): Promise<{ packets: number; longest: number; outcome: string }> {
   const random = new Random(seed * 2654435761);
   const [there, back] = [randomPath(random), randomPath(random)];
   const secret = random.below(4) === 0 ? new Uint8Array(32).fill(seed) : undefined;
   const world = new World(random, back, secret);
   const { network } = world;
+  let longest = 0;
+  network.onPacket = (_, packet) => (longest = Math.max(longest, packet.length));
+  if (limited) {
+    const limits = new Random(seed);
+    for (const path of [there, back]) limitPath(limits, path, network);
+  }
 
   // Some worlds have a time without network, and in some it fails for good: one way, or both.
   const failure = ["none", "none", "none", "pause", "there", "back", "both"][random.below(7)]!;
@@ -55,7 +76,7 @@ export async function runSeed(seed: number): Promise<{ packets: number; outcome:
     ({ near, far } = await world.connect(there));
   } catch (error) {
     if ((lasting || harsh) && /no answer|never accepted/.test(String(error))) {
-      return { packets: network.packets, outcome: "not connected" };
+      return { packets: network.packets, longest, outcome: "not connected" };
     }
     throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
   }
@@ -104,5 +125,5 @@ export async function runSeed(seed: number): Promise<{ packets: number; outcome:
   const complete = near.frameCount === sizes[1]!.length && far.frameCount === sizes[0]!.length;
   const orderly = complete && near.closeError === undefined && far.closeError === undefined;
   if (!orderly && !lasting) throw fault("a connection was given up that a good network carried");
-  return { packets: network.packets, outcome: orderly ? "complete" : "declared dead" };
+  return { packets: network.packets, longest, outcome: orderly ? "complete" : "declared dead" };
 }

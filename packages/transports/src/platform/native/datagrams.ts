@@ -1,5 +1,6 @@
 import type { DatagramChannel, Native } from "@sluice/native";
-import { ADDRESS, type DatagramHandler, type DatagramSocket } from "../../udp/socket.js";
+import { formatIp, portOf } from "../../udp/route.js";
+import { ADDRESS, SCOPE, type DatagramHandler, type DatagramSocket, type Route } from "../../udp/socket.js";
 import type { DatagramSockets } from "../index.js";
 
 /** How much of a full socket's memory is bytes of full packets, which mostly come joined. Measured on loopback. */
@@ -25,6 +26,17 @@ class NativeDatagrams implements DatagramSocket {
     const bound = this.#channel.address();
     this.port = "port" in bound ? bound.port : 0;
     this.heldBytes = Math.floor(this.#channel.receiveBufferBytes() * PACKETS_SHARE);
+  }
+
+  largestDatagram(route: Route): number {
+    const scope = route[SCOPE];
+    const address = formatIp(route) + (scope === 0 ? "" : `%${scope}`);
+    try {
+      return this.#channel.largestDatagram({ address, port: portOf(route) });
+    } catch {
+      // There is no route now.
+      return 0;
+    }
   }
 
   open(handler: DatagramHandler): void {

@@ -49,6 +49,11 @@ class NodeDatagrams implements DatagramSocket {
     socket.on("error", this.#onFailure);
   }
 
+  /** Node has no way to keep the kernel from fragmenting. */
+  largestDatagram(): number {
+    return 0;
+  }
+
   open(handler: DatagramHandler): void {
     this.#onFailure = (error) => {
       if (error !== null && this.#connected && !this.#closed && errorCode(error) === "ECONNREFUSED") {
