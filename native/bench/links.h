@@ -67,7 +67,7 @@ class StreamLink {
   // What Receive returns stays as it is until `bytes` more have come: so do programs whose memory is freed by a collector.
   void Keep(size_t bytes) {
     buffer_bytes_ = bytes + kBufferBytes;
-    buffer_.reset(new uint8_t[buffer_bytes_]);
+    buffer_.reset(new uint8_t[buffer_bytes_]());  // all of it is there, not only promised
   }
 
   size_t max_message() const { return SIZE_MAX; }

@@ -62,7 +62,7 @@ const QUICK: Plan = {
 const DEFAULT: Plan = {
   rounds: 5,
   budgetMs: 460_000,
-  warmUp: { firstMs: 600, otherMs: 80 },
+  warmUp: { firstMs: 800, otherMs: 80 },
   timing: { leadInMs: 20, sliceMs: 120 },
   largeLeadInMs: 120,
 };
