@@ -67,7 +67,7 @@ class StreamLink {
   // What Receive returns stays as it is until `bytes` more have come: so do programs whose memory is freed by a collector.
   void Keep(size_t bytes) {
     buffer_bytes_ = bytes + kBufferBytes;
-    buffer_.reset(new uint8_t[buffer_bytes_]());  // all of it is there, not only promised
+    buffer_.reset();
   }
 
   size_t max_message() const { return SIZE_MAX; }
@@ -94,6 +94,8 @@ class StreamLink {
       os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
       if (items[0].revents == 0) return;
     }
+    // By the process that uses it, and all of it at once: memory that is shared with a parent, or only promised, is slow at first.
+    if (buffer_ == nullptr) buffer_.reset(new uint8_t[buffer_bytes_]());
     if (position_ + kBufferBytes > buffer_bytes_) position_ = 0;
     const ssize_t count = os::Uninterrupted([&] { return read(in_.get(), buffer_.get() + position_, kBufferBytes); });
     if (count == 0) throw PeerGone();
@@ -105,7 +107,7 @@ class StreamLink {
  private:
   os::UniqueFd in_, out_;
   size_t buffer_bytes_ = kBufferBytes;
-  std::unique_ptr<uint8_t[]> buffer_{new uint8_t[buffer_bytes_]};
+  std::unique_ptr<uint8_t[]> buffer_;
   // Where the next bytes go; while `received_` is not 0, where the last ones are.
   size_t position_ = 0;
   size_t received_ = 0;

@@ -56,21 +56,21 @@ const QUICK: Plan = {
   budgetMs: 46_000,
   warmUp: { firstMs: 350, otherMs: 80 },
   timing: { leadInMs: 12, sliceMs: 65 },
-  largeLeadInMs: 40,
+  wakeMs: 60,
 };
 /** The budget leaves time for what is measured after the scenarios: ten minutes in all. */
 const DEFAULT: Plan = {
   rounds: 5,
   budgetMs: 460_000,
-  warmUp: { firstMs: 800, otherMs: 80 },
+  warmUp: { firstMs: 700, otherMs: 80 },
   timing: { leadInMs: 20, sliceMs: 120 },
-  largeLeadInMs: 120,
+  wakeMs: 300,
 };
 const FULL: Plan = {
   rounds: 9,
   warmUp: { firstMs: 1500, otherMs: 400 },
   timing: { leadInMs: 30, sliceMs: 400 },
-  largeLeadInMs: 200,
+  wakeMs: 400,
 };
 
 /** Held over unix, and a tenth of them over shm, in runs of everything. */

@@ -19,10 +19,10 @@ export interface Plan {
   readonly warmUp: WarmUp;
   readonly timing: Timing;
   /**
-   * The lead-in of slices of large messages: a process that had nothing to do has given most of its memory back, and to get it anew
-   * takes a tenth of a second. Default: that of `timing`.
+   * Untimed load before a pair's first slice in a round, unless it is compiled: a process that had nothing to do for a minute has given
+   * memory back, and takes that long to get it anew.
    */
-  readonly largeLeadInMs?: number;
+  readonly wakeMs: number;
   /** Default: wherever the kernel likes. */
   readonly placement?: Placement | undefined;
 }
@@ -59,10 +59,11 @@ export interface Measured {
  * rejects where Sluice does.
  */
 export async function measure(
-  wanted: readonly Scenario[],
+  scenarios: readonly Scenario[],
   plan: Plan,
   progress: (text: string) => void,
 ): Promise<Measured> {
+  const wanted = byProcesses(scenarios);
   const deadline = performance.now() + (plan.budgetMs ?? Infinity);
   const endpoints = new Map<string, Endpoints>();
   const skipped = new Map<string, Skipped>();
@@ -109,11 +110,11 @@ export async function measure(
       const sliceMs = (loadMs / plannedMs) * warmUpMs;
       await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
     }
-    const { sliceMs } = plan.timing;
+    const { leadInMs, sliceMs } = plan.timing;
     let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
     let roundMs = performance.now() - began - warmUpMs;
-    for (const scenario of measurable()) roundMs += leadInMs(scenario, plan) + sliceMs;
+    roundMs += measurable().length * (leadInMs + sliceMs);
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
       const order = measurable();
@@ -123,23 +124,41 @@ export async function measure(
       if (round > 0 && began + roundMs + (nextMs - lastMs) * order.length > deadline) break;
       lastMs = nextMs;
       if (round % 2 === 1) order.reverse();
+      const awake = new Set<string>();
       for (const scenario of order) {
-        const timing = { leadInMs: leadInMs(scenario, plan), sliceMs: nextMs };
+        const timing = { leadInMs, sliceMs: nextMs };
+        const key = processesOf(scenario);
+        if (!awake.has(key) && !findImplementation(scenario.implementation).compiled) {
+          await slice(scenario, { leadInMs: 0, sliceMs: plan.wakeMs, warmUp: true }, `round ${round + 1}`);
+        }
+        awake.add(key);
         const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
         if (measured !== undefined) slices.get(scenario)!.push(measured);
       }
       roundMs = performance.now() - began;
     }
-    const scenarios = measurable();
+    const measured = measurable();
     return {
-      scenarios,
-      slices: scenarios.map((scenario) => slices.get(scenario)!),
+      scenarios: measured,
+      slices: measured.map((scenario) => slices.get(scenario)!),
       skipped: [...skipped.values()],
     };
   } finally {
     progress("ending the processes");
     await Promise.all([...endpoints.values()].map((opened) => opened.close()));
   }
+}
+
+/** Those of the same processes one after the other; else in the order given. */
+function byProcesses(scenarios: readonly Scenario[]): Scenario[] {
+  const groups = new Map<string, Scenario[]>();
+  for (const scenario of scenarios) {
+    const key = processesOf(scenario);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [scenario]);
+    else group.push(scenario);
+  }
+  return [...groups.values()].flat();
 }
 
 /** What is to be warmed up, and for how long: small messages first, and of those with the same size the most in flight. */
@@ -154,12 +173,6 @@ export function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }:
       warm.add(shared);
       return { scenario, loadMs };
     });
-}
-
-/** How long the untimed load of a slice is. */
-export function leadInMs({ implementation, bytes }: Scenario, { timing, largeLeadInMs }: Plan): number {
-  const large = bytes >= LARGE_BYTES && !findImplementation(implementation).compiled;
-  return large ? (largeLeadInMs ?? timing.leadInMs) : timing.leadInMs;
 }
 
 /** Names the processes that a scenario needs: those of the same name are shared. */

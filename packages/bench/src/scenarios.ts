@@ -148,8 +148,9 @@ export function defaultScenarios(): Scenario[] {
   return every({
     few,
     many: (implementation, transport, kind) => [
-      ...cross(implementation, transport, kind, [64, 64 * KIB], [1, 16, 64]),
+      ...cross(implementation, transport, kind, [64], [1, 16, 64]),
       ...cross(implementation, transport, kind, [KIB], [1, 64]),
+      ...cross(implementation, transport, kind, [64 * KIB], [1, 16, 64]),
       ...cross(implementation, transport, kind, [MIB], [1, 16]),
     ],
     slow: (implementation, transport, kind) =>

@@ -1,12 +1,19 @@
 import { expect } from "chai";
 import { implementations } from "@sluice/bench/implementations/index.js";
-import { leadInMs, measure, planWarmUp, type Plan } from "@sluice/bench/runner.js";
-import { defaultScenarios, quickScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
+import { measure, planWarmUp, type Plan } from "@sluice/bench/runner.js";
+import {
+  defaultScenarios,
+  quickScenarios,
+  scenarioId,
+  selectScenarios,
+  type Scenario,
+} from "@sluice/bench/scenarios.js";
 
 const PLAN: Plan = {
   rounds: 2,
   warmUp: { firstMs: 5, otherMs: 5 },
   timing: { leadInMs: 5, sliceMs: 10 },
+  wakeMs: 5,
 };
 
 describe("measuring", function () {
@@ -49,7 +56,7 @@ describe("measuring", function () {
     expect(await rounds(600_000)).to.equal(3);
   });
 
-  it("warms up longest what compiles the code of the rest, and leads slices of large messages in for longer", () => {
+  it("warms up longest what compiles the code of the rest", () => {
     const scenarios = selectScenarios(defaultScenarios(), ["sluice/memory/unary", "c++/unix/"]);
     const warmUps = planWarmUp(scenarios, { firstMs: 30, otherMs: 10 });
     const loads = warmUps.map(({ scenario: { bytes, inFlight }, loadMs }) => [bytes, inFlight, loadMs]);
@@ -63,11 +70,19 @@ describe("measuring", function () {
       [1048576, 16, 10],
       [1048576, 1, 10],
     ]);
-    for (const scenario of scenarios) {
-      const large = scenario.implementation === "sluice" && scenario.bytes > 1024;
-      expect(leadInMs(scenario, { ...PLAN, largeLeadInMs: 50 })).to.equal(large ? 50 : 5);
-      expect(leadInMs(scenario, PLAN)).to.equal(5);
-    }
+  });
+
+  it("has those of the same processes one after the other, whatever is in between, and forwards, then backwards", async () => {
+    const [small, medium] = selectScenarios(defaultScenarios(), ["c++/memcpy/echo/64/"]);
+    const [other] = selectScenarios(defaultScenarios(), ["c++/pipe/echo/64/1"]);
+    const stages: string[] = [];
+    const { scenarios } = await measure([small, other, medium], PLAN, (text) => stages.push(text));
+    expect(scenarios).to.deep.equal([small, medium, other]);
+    const ids = scenarios.map(scenarioId);
+    expect(stages.filter((stage) => stage.startsWith("round"))).to.deep.equal([
+      ...ids.map((id) => `round 1 of 2: ${id}`),
+      ...ids.toReversed().map((id) => `round 2 of 2: ${id}`),
+    ]);
   });
 
   it("names the scenario that fails, and why", async () => {
