@@ -135,12 +135,13 @@ class SysvQueue {
     throw SystemError(errno, "msgget", Name(key));
   }
 
-  // The kernel says which process was the last to send and to receive: makes that this one.
+  // The kernel says which process was the last to send and to receive: makes that this one. By a note, since there may be messages already
+  // from those who have found the queue by its key.
   static SysvQueue Stamped(int id) {
     const SysvQueue queue(id);
     long type;
-    queue.Send({});
-    if (msgrcv(id, &type, 0, kMessage, IPC_NOWAIT) == -1) throw SystemError(errno, "msgrcv");
+    queue.Send(NoteType(id), {});
+    if (msgrcv(id, &type, 0, NoteType(id), IPC_NOWAIT) == -1) throw SystemError(errno, "msgrcv");
     return queue;
   }
 

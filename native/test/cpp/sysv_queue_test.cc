@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -55,6 +56,31 @@ TEST("SysvQueue is its maker's, and says when it is full") {
   made->Remove();
   CHECK_EQUAL(THROWN(SystemError, SysvQueue::Find(key.key)).number(), ENOENT);
   CHECK_EQUAL(THROWN(SystemError, made->Send({})).number(), EINVAL);
+}
+
+TEST("SysvQueue can be found, and sent to, while it is being made") {
+  for (int round = 0; round < 1000; ++round) {
+    const Key key;
+    std::atomic<bool> looking = false;
+    std::thread early([&] {
+      looking = true;
+      int id;
+      while ((id = msgget(key.key, 0)) == -1) continue;
+      CHECK(SysvQueue(id).Send(Bytes("early")));
+    });
+    while (!looking) continue;
+    std::optional<SysvQueue> made;
+    std::string error;
+    try {
+      made = SysvQueue::Make(key.key);
+    } catch (const SystemError& failure) {
+      error = failure.what();
+    }
+    early.join();
+    CHECK_EQUAL(error, "");
+    CHECK_EQUAL(made->Receiver(), getpid());
+    CHECK_EQUAL(made->Status().msg_qnum, 1u);
+  }
 }
 
 TEST("SysvQueue of a living process is not removed") {
