@@ -20,9 +20,9 @@ export interface Plan {
   readonly timing: Timing;
   /**
    * Untimed load before a pair's first slice in a round, unless it is compiled: a process that had nothing to do for a minute has given
-   * memory back, and takes that long to get it anew.
+   * memory back, and takes that long to get it anew. Default: none.
    */
-  readonly wakeMs: number;
+  readonly wakeMs?: number;
   /** Default: wherever the kernel likes. */
   readonly placement?: Placement | undefined;
 }
@@ -111,10 +111,12 @@ export async function measure(
       await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
     }
     const { leadInMs, sliceMs } = plan.timing;
+    const wakeMs = plan.wakeMs ?? 0;
     let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
-    let roundMs = performance.now() - began - warmUpMs;
-    roundMs += measurable().length * (leadInMs + sliceMs);
+    const pairs = new Set(measurable().filter(needsLoad).map(processesOf)).size;
+    const loadMs = measurable().length * (leadInMs + sliceMs) + pairs * wakeMs;
+    let roundMs = performance.now() - began - warmUpMs + loadMs;
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
       const order = measurable();
@@ -128,8 +130,8 @@ export async function measure(
       for (const scenario of order) {
         const timing = { leadInMs, sliceMs: nextMs };
         const key = processesOf(scenario);
-        if (!awake.has(key) && !findImplementation(scenario.implementation).compiled) {
-          await slice(scenario, { leadInMs: 0, sliceMs: plan.wakeMs, warmUp: true }, `round ${round + 1}`);
+        if (wakeMs > 0 && !awake.has(key) && needsLoad(scenario)) {
+          await slice(scenario, { leadInMs: 0, sliceMs: wakeMs, warmUp: true }, "waking");
         }
         awake.add(key);
         const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
@@ -161,11 +163,16 @@ function byProcesses(scenarios: readonly Scenario[]): Scenario[] {
   return [...groups.values()].flat();
 }
 
+/** Whether its processes are faster for load that is not timed. */
+function needsLoad({ implementation }: Scenario): boolean {
+  return !findImplementation(implementation).compiled;
+}
+
 /** What is to be warmed up, and for how long: small messages first, and of those with the same size the most in flight. */
 export function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }: WarmUp) {
   const warm = new Set<string>();
   return scenarios
-    .filter(({ implementation }) => !findImplementation(implementation).compiled)
+    .filter(needsLoad)
     .toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)
     .map((scenario) => {
       const shared = `${processesOf(scenario)}, ${scenario.bytes < LARGE_BYTES ? "small" : "large"} messages`;

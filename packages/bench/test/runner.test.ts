@@ -85,6 +85,20 @@ describe("measuring", function () {
     ]);
   });
 
+  it("loads a pair before its first slice in each round, untimed", async () => {
+    const scenarios = selectScenarios(defaultScenarios(), [
+      "sluice/memory/unary/64/",
+      "c++/memcpy/echo/64/1",
+    ]);
+    const stages: string[] = [];
+    const { slices } = await measure(scenarios, PLAN, (text) => stages.push(text));
+    expect(stages.filter((stage) => stage.startsWith("waking"))).to.deep.equal([
+      "waking: sluice/memory/unary/64/1",
+      "waking: sluice/memory/unary/64/64",
+    ]);
+    for (const rounds of slices) expect(rounds).to.have.lengthOf(PLAN.rounds);
+  });
+
   it("names the scenario that fails, and why", async () => {
     const [scenario] = selectScenarios(quickScenarios(), ["sluice/unix/unary/64/1"]);
     const error = await measure([{ ...scenario, kind: "echo" }], PLAN, () => {}).catch(
