@@ -167,7 +167,7 @@ describeVariants("udp", ({ name, transports: { udp } }) => {
         const [address] = (await once(server.stdout, "data")) as [Buffer];
         const near = await site.connect(String(address).trim(), { idleTimeoutMs: 1000 });
         server.kill("SIGSTOP");
-        const silence = /nothing has been heard of it for (\d+) ms/.exec(String(await near.closed));
+        const silence = /has been silent for (\d+) ms/.exec(String(await near.closed));
         expect(Number(silence?.[1])).to.be.at.least(1000);
       });
 

@@ -29,7 +29,7 @@ const outputRequest = (sizes: readonly number[], requestSize = 0) =>
   });
 
 onEveryCarrier("interop", (carrier) => {
-  const link = sharedLink(carrier);
+  const link = sharedLink(carrier, { patient: true });
   let client: Client<typeof TestServiceDefinition>;
   before(() => {
     client = link().channel.client(TestServiceDefinition);

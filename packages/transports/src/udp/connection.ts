@@ -182,7 +182,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     this.#protection = options.protection;
     this.#tagBytes = options.protection?.tagBytes ?? 0;
     this.#idleTimeoutMs = Math.min(options.own.idleTimeoutMs, options.theirs.idleTimeoutMs);
-    this.#input = new ReceiveBuffer(options.own.windowBytes, MAX_FRAME_BYTES);
+    this.#input = new ReceiveBuffer(options.own.windowBytes);
     this.#toldLimit = options.own.windowBytes;
     this.#peerLimit = options.theirs.windowBytes;
     this.#heardAt = link.now();
@@ -231,7 +231,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     this.#stepEnd = this.#output.end + STEP_BYTES;
     if (this.#state === CLOSED) return;
     this.fill(this.#link.now());
-    this.#link.batch.send(this.#link);
+    this.#link.batch.send();
   }
 
   get unsentBytes(): number {
@@ -444,7 +444,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     if (now >= this.#deadAt) {
       if (this.#giveUpAt !== Infinity) {
         const silence = Math.round(now - this.#heardAt);
-        return this.#break(`nothing has been heard of it for ${silence} ms`);
+        return this.#break(`has been silent for ${silence} ms`);
       }
       this.#giveUpAt = now + this.#rtt.probeTimeout;
       this.#probes = PROBES;

@@ -107,7 +107,7 @@ export abstract class Endpoint implements Link, DatagramHandler {
       connection.scheduled = false;
       connection.fill(now);
     }
-    batch.send(this);
+    batch.send();
   }
 
   expectDeadline(due: Timed): void {
@@ -132,7 +132,7 @@ export abstract class Endpoint implements Link, DatagramHandler {
     for (let due = this.#deadlines.take(now); due !== undefined; due = this.#deadlines.take(now)) {
       due.onDeadline(now);
     }
-    batch.send(this);
+    batch.send();
     if (!this.closed) this.#arm();
   }
 
@@ -177,7 +177,7 @@ export abstract class Endpoint implements Link, DatagramHandler {
   protected post(route: Route, packet: Uint8Array): void {
     batch.memory.set(packet, batch.begin(this, route, packet.length));
     batch.commit(packet.length, false);
-    batch.send(this);
+    batch.send();
   }
 
   // For its socket

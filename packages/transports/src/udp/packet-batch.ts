@@ -21,20 +21,24 @@ export class PacketBatch {
   readonly memory = new Uint8Array(BATCH_BYTES);
   readonly #words = new Int32Array(this.memory.buffer);
   #end = 0;
+  /** By whom everything in it is to be sent. */
+  #sender: PacketSender | undefined;
   /** Where the last record begins, for whom it is, and whether another packet may follow in it. */
   #record = 0;
   #route: Route | undefined;
   #open = false;
 
-  /** Where the next packet, of up to `bytes`, is to be written. */
+  /** Where the next packet, of up to `bytes`, is to be written. What others have put here leaves first. */
   begin(sender: PacketSender, route: Route, bytes: number): number {
+    if (sender !== this.#sender) this.send();
+    this.#sender = sender;
     if (this.#open && this.#route === route) {
       const header = this.#record >> 2;
       const fits = this.#words[header + LENGTH]! + bytes <= RECORD_BYTES;
       if (fits && bytes <= this.#words[header + SEGMENT]!) return this.#end;
     }
     this.#end = (this.#end + 3) & ~3;
-    if (this.#end + RECORD_HEADER_BYTES + RECORD_BYTES > BATCH_BYTES) this.send(sender);
+    if (this.#end + RECORD_HEADER_BYTES + RECORD_BYTES > BATCH_BYTES) this.send();
     this.#record = this.#end;
     this.#route = route;
     this.#words[(this.#record >> 2) + LENGTH] = 0;
@@ -53,8 +57,8 @@ export class PacketBatch {
   }
 
   /** Hands everything to the socket. */
-  send(sender: PacketSender): void {
-    if (this.#end > 0) sender.send(this.memory, this.#end);
+  send(): void {
+    if (this.#end > 0) this.#sender!.send(this.memory, this.#end);
     this.#end = 0;
     this.#open = false;
     this.#route = undefined;

@@ -1,5 +1,6 @@
 import { FRAME_HEADER_BYTES } from "@sluice/core";
 import { readU32 } from "@sluice/core/bytes";
+import { MAX_FRAME_BYTES } from "../stream/connection.js";
 import { RangeSet } from "./range-set.js";
 
 /** Buffers kept for reuse by all connections of the thread. */
@@ -21,7 +22,6 @@ export type FrameSink = (memory: Uint8Array, start: number, end: number) => bool
  */
 export class ReceiveBuffer {
   readonly windowBytes: number;
-  readonly #maxFrameBytes: number;
   /** How far the stream was delivered, or begun to be. */
   delivered = 0;
   /** Where it ends, when that is known. */
@@ -33,9 +33,8 @@ export class ReceiveBuffer {
   #frame: Uint8Array | undefined;
   #frameBytes = 0;
 
-  constructor(windowBytes: number, maxFrameBytes: number) {
+  constructor(windowBytes: number) {
     this.windowBytes = windowBytes;
-    this.#maxFrameBytes = maxFrameBytes;
   }
 
   /** Up to where the peer may send. */
@@ -88,8 +87,7 @@ export class ReceiveBuffer {
     }
     if (sink === undefined || skip < 0) return this.#keep(start, memory, from, to);
     this.delivered += to - from;
-    this.#cut(memory, from, to, sink);
-    this.drain(sink);
+    if (this.#cut(memory, from, to, sink)) this.drain(sink);
   }
 
   #keep(start: number, memory: Uint8Array, from: number, to: number): void {
@@ -120,12 +118,11 @@ export class ReceiveBuffer {
 
   /** False if the sink wants no more. */
   #cut(memory: Uint8Array, from: number, to: number, sink: FrameSink): boolean {
-    const max = this.#maxFrameBytes;
     if (this.#frameBytes > 0) {
       from = this.#fill(memory, from, to, FRAME_HEADER_BYTES);
       if (this.#frameBytes < FRAME_HEADER_BYTES) return true;
       const bytes = FRAME_HEADER_BYTES + readU32(this.#frame!, 0);
-      if (bytes > max) return sink(this.#frame!, 0, FRAME_HEADER_BYTES);
+      if (bytes > MAX_FRAME_BYTES) return sink(this.#frame!, 0, FRAME_HEADER_BYTES);
       from = this.#fill(memory, from, to, bytes);
       if (this.#frameBytes < bytes) return true;
       const frame = this.#frame!;
@@ -137,12 +134,12 @@ export class ReceiveBuffer {
     }
     while (to - from >= FRAME_HEADER_BYTES) {
       const bytes = FRAME_HEADER_BYTES + readU32(memory, from);
-      if (bytes > max) return sink(memory, from, from + FRAME_HEADER_BYTES);
+      if (bytes > MAX_FRAME_BYTES) return sink(memory, from, from + FRAME_HEADER_BYTES);
       if (bytes > to - from) break;
       if (!sink(memory, from, from + bytes)) return false;
       from += bytes;
     }
-    if (from < to) this.#fill(memory, from, to, max);
+    if (from < to) this.#fill(memory, from, to, MAX_FRAME_BYTES);
     return true;
   }
 
@@ -150,7 +147,7 @@ export class ReceiveBuffer {
   #fill(memory: Uint8Array, from: number, to: number, bytes: number): number {
     const count = Math.min(bytes - this.#frameBytes, to - from);
     if (count <= 0) return from;
-    this.#frame ??= freeFrames.pop() ?? new Uint8Array(this.#maxFrameBytes);
+    this.#frame ??= freeFrames.pop() ?? new Uint8Array(MAX_FRAME_BYTES);
     this.#frame.set(memory.subarray(from, from + count), this.#frameBytes);
     this.#frameBytes += count;
     return from + count;

@@ -177,7 +177,7 @@ for (const secret of [undefined, SECRET]) {
       Object.assign(path, { loss: 1 });
       const began = world.network.now;
       const error = await world.until(far.closed);
-      expect(String(error)).to.match(/nothing has been heard of it for \d+ ms/);
+      expect(String(error)).to.match(/has been silent for \d+ ms/);
       expect(world.network.now - began).to.be.within(29_000, 31_000);
       await world.until(near.closed);
     });

@@ -1,8 +1,13 @@
 import { expect } from "chai";
+import { FRAME_HEADER_BYTES } from "@sluice/core";
+import { readU32, writeU32 } from "@sluice/core/bytes";
 import { Random } from "@sluice/transport-contract";
+import { MAX_FRAME_BYTES } from "#transports/stream/connection.js";
 import { Deadlines } from "#transports/udp/deadlines.js";
+import { LEAST_WINDOW_BYTES } from "#transports/udp/packet.js";
 import { PacketBatch } from "#transports/udp/packet-batch.js";
 import { RangeSet } from "#transports/udp/range-set.js";
+import { ReceiveBuffer } from "#transports/udp/receive-buffer.js";
 import { ReceivedPackets } from "#transports/udp/received-packets.js";
 import { formatIp, portOf, routeTo } from "#transports/udp/route.js";
 import { LENGTH, NEXT, RECORD_HEADER_BYTES, SEGMENT } from "#transports/udp/socket.js";
@@ -99,19 +104,62 @@ describe("udp, its parts", () => {
         }
       }
     };
+    const sender = { send };
     for (let longest = 1200; packets < 20_000; packets++) {
       if (random.below(20) === 0) longest = [1200, 1472, 8972, 16_320][random.below(4)]!;
-      const start = batch.begin({ send }, route, longest);
+      const start = batch.begin(sender, route, longest);
       const length = random.below(4) > 0 ? longest : 1 + random.below(longest);
       const full = length === longest && random.below(10) > 0;
       batch.memory[start] = packets & 0xff;
       expected.push({ length, mark: packets & 0xff, full });
       batch.commit(length, full);
-      if (random.below(50) === 0) batch.send({ send });
+      if (random.below(50) === 0) batch.send();
     }
-    batch.send({ send });
+    batch.send();
     expect(expected.length).to.equal(0);
     expect(joined).to.be.above(5000);
+  });
+
+  it("PacketBatch hands every packet to the socket that it is for", () => {
+    const batch = new PacketBatch();
+    const sent: string[] = [];
+    const senders = ["one", "other"].map((name) => ({
+      send: (memory: Uint8Array): void => void sent.push(`${name} ${memory[RECORD_HEADER_BYTES]}`),
+    }));
+    for (let packet = 0; packet < 4; packet++) {
+      batch.memory[batch.begin(senders[packet & 1]!, routeTo("192.0.2.1", 1), 1200)] = packet;
+      batch.commit(1200, true);
+    }
+    batch.send();
+    batch.send();
+    expect(sent).to.deep.equal(["one 0", "other 1", "one 2", "other 3"]);
+  });
+
+  it("ReceiveBuffer has nothing more for who wants no more, whatever came early", () => {
+    const frame = (bytes: number): Uint8Array => {
+      const memory = new Uint8Array(FRAME_HEADER_BYTES + 4);
+      writeU32(memory, 0, bytes);
+      return memory;
+    };
+    const [small, tooLong] = [frame(4), frame(MAX_FRAME_BYTES)];
+    const bytes = small.length;
+    const taken: number[] = [];
+    const sink = (memory: Uint8Array, start: number, end: number): boolean => {
+      taken.push(end - start);
+      return readU32(memory, start) < MAX_FRAME_BYTES;
+    };
+    // A frame that is too long, and one behind it that came before it.
+    const whole = new ReceiveBuffer(LEAST_WINDOW_BYTES);
+    whole.add(2 * bytes, small, 0, bytes, sink);
+    whole.add(bytes, tooLong, 0, bytes, sink);
+    whole.add(0, small, 0, bytes, sink);
+    expect(taken.splice(0)).to.deep.equal([bytes, FRAME_HEADER_BYTES]);
+    // The same where its header ends what came in order.
+    const cut = new ReceiveBuffer(LEAST_WINDOW_BYTES);
+    cut.add(0, tooLong, 0, FRAME_HEADER_BYTES - 1, sink);
+    cut.add(bytes, small, 0, bytes, sink);
+    cut.add(FRAME_HEADER_BYTES - 1, tooLong, FRAME_HEADER_BYTES - 1, bytes, sink);
+    expect(taken).to.deep.equal([FRAME_HEADER_BYTES]);
   });
 
   it("routes are the addresses that they were made of", () => {
