@@ -20,7 +20,7 @@ import { completeLimits, limitsOver, type Limits } from "./limits.js";
 import { methodsOf, type MethodInfo } from "./method.js";
 import { Metadata, type ReceivedBlock } from "./metadata.js";
 import { Registry, type ServiceOptions } from "./registry.js";
-import { RefusedCall, ServerCall, type BoundMethod } from "./server-call.js";
+import { RefusedCall, ServerCall, type ServedMethod } from "./server-call.js";
 import { Session, type AcceptedStream, type Acceptor, type Keepalive, type SessionOwner } from "./session.js";
 import { Status } from "./status.js";
 import { TimerWheel, type Deadline, type Expiring } from "./timer-wheel.js";
@@ -386,8 +386,9 @@ export class Channel implements SessionOwner, Acceptor {
   // ------------------------------------------------------------------------------------------------ Serving
 
   /** @private */
-  find(path: string): BoundMethod | undefined {
-    return (this.#services ?? this.#inheritedServices)?.find(path);
+  find(session: Session, path: string): ServedMethod | undefined {
+    const bound = (this.#services ?? this.#inheritedServices)?.find(path);
+    return bound && { session, bound, channel: this };
   }
 
   /** @private */
@@ -399,7 +400,7 @@ export class Channel implements SessionOwner, Acceptor {
   ): AcceptedStream {
     if (target === undefined) {
       // It may have been added since the peer first called it.
-      const late = this.find(path);
+      const late = this.find(session, path);
       if (late !== undefined) return this.accept(session, late, path, metadata);
       const services = this.#services ?? this.#inheritedServices ?? NO_SERVICES;
       return new RefusedCall(session, Status.UNIMPLEMENTED, services.explain(path));
@@ -409,7 +410,7 @@ export class Channel implements SessionOwner, Acceptor {
       const text = `${session.handlers} handlers of this connection are still running, most of them cancelled`;
       return new RefusedCall(session, Status.RESOURCE_EXHAUSTED, text);
     }
-    return new ServerCall(session, target as BoundMethod, this, metadata);
+    return ServerCall.take(target as ServedMethod, metadata);
   }
 
   // ------------------------------------------------------------------------------------------------ Calling

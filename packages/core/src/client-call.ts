@@ -15,7 +15,7 @@ import { keepMetadata, Metadata, MetadataEncoder, type MetadataInit } from "./me
 import { contextCall, type ServerContext } from "./server-call.js";
 import type { Session } from "./session.js";
 import { Status } from "./status.js";
-import { Mark, Stream, type Ending, type Opening } from "./stream.js";
+import { Mark, MAX_SPARE_CALLS, Stream, type Ending, type Opening } from "./stream.js";
 import type { LargeFrame } from "./transport.js";
 
 /** Options of one call. */
@@ -115,10 +115,20 @@ class Extras {
 /** What both kinds of response share. */
 abstract class ClientCall extends Stream implements Cancellable, Sink {
   #extras: Extras | undefined = undefined;
-  readonly #method: MethodInfo;
+  #method: MethodInfo;
 
   constructor(session: Session, method: MethodInfo) {
     super(session, Mark.Opener);
+    this.#method = method;
+  }
+
+  /** Whether it is over, and nobody refers to it: another call may be this object. */
+  protected get isSpare(): boolean {
+    return this.#extras === undefined && this.isReleased;
+  }
+
+  protected renewFor(method: MethodInfo): void {
+    this.renew(Mark.Opener);
     this.#method = method;
   }
 
@@ -326,19 +336,34 @@ export function callForOne(
   expireAt?: number,
 ): Promise<unknown> {
   const promise = new Promise(capture);
-  const call = new SingleResponseCall(session, method, capturedResolve, capturedReject);
+  const call = SingleResponseCall.take(session, method, capturedResolve, capturedReject);
   call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options, expireAt);
   return promise;
 }
 
 /** The response while there is none. */
 const NO_RESPONSE = Symbol("no response");
+const nobody = (): void => {};
 
 /** A call with one response: it settles a promise. */
 class SingleResponseCall extends ClientCall {
-  readonly #resolve: (value: unknown) => void;
-  readonly #reject: (error: RpcError) => void;
+  #resolve: (value: unknown) => void;
+  #reject: (error: RpcError) => void;
   #response: unknown = NO_RESPONSE;
+
+  static take(
+    session: Session,
+    method: MethodInfo,
+    resolve: (value: unknown) => void,
+    reject: (error: RpcError) => void,
+  ): SingleResponseCall {
+    const call = session.spareCalls.pop() as SingleResponseCall | undefined;
+    if (call === undefined) return new SingleResponseCall(session, method, resolve, reject);
+    call.renewFor(method);
+    call.#resolve = resolve;
+    call.#reject = reject;
+    return call;
+  }
 
   constructor(
     session: Session,
@@ -367,6 +392,14 @@ class SingleResponseCall extends ClientCall {
 
   protected override fail(error: RpcError): void {
     this.#reject(error);
+  }
+
+  override onReleased(): void {
+    if (!this.isSpare || this.session.spareCalls.length >= MAX_SPARE_CALLS) return;
+    this.#response = NO_RESPONSE;
+    this.#resolve = this.#reject = nobody;
+    this.retire();
+    this.session.spareCalls.push(this);
   }
 }
 

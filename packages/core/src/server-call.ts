@@ -10,7 +10,7 @@ import type { MethodInfo } from "./method.js";
 import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js";
 import type { AcceptedStream, Session } from "./session.js";
 import { Status } from "./status.js";
-import { Mark, OK, Stream, type Ending } from "./stream.js";
+import { Mark, MAX_SPARE_CALLS, OK, Stream, type Ending } from "./stream.js";
 import type { LargeFrame, Peer } from "./transport.js";
 
 /** What a handler is told of its call, and how it answers beside its messages. Valid until the handler settles. */
@@ -42,6 +42,14 @@ export interface BoundMethod {
   readonly interceptors: readonly Interceptor[];
   /** See `ServiceOptions`. */
   readonly lendBytes: boolean;
+}
+
+/** What the calls of one method on one session have in common. */
+export interface ServedMethod {
+  readonly session: Session;
+  readonly bound: BoundMethod;
+  /** The way back to the caller. */
+  readonly channel: Channel;
 }
 
 /** Decodes nothing: the requests of a method that does not exist are dropped. */
@@ -90,10 +98,14 @@ export class RefusedCall extends Stream implements AcceptedStream {
   override onDeadline(): void {}
 }
 
+function marksOf({ bound }: ServedMethod): number {
+  return bound.lendBytes ? Mark.Lends : 0;
+}
+
 /** A call that a handler serves. */
 export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Sink {
-  readonly bound: BoundMethod;
-  readonly channel: Channel;
+  #served: ServedMethod;
+  #context: CallContext | undefined = undefined;
   #cancellation: Cancellation | undefined = undefined;
   /** What came with the call, until somebody looks at it. */
   #metadata: ReceivedBlock | Metadata | undefined;
@@ -104,11 +116,34 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   #loan: LargeFrame | undefined = undefined;
   #pump: MessagePump | undefined = undefined;
 
-  constructor(session: Session, bound: BoundMethod, channel: Channel, metadata: ReceivedBlock | undefined) {
-    super(session, bound.lendBytes ? Mark.Lends : 0);
-    this.bound = bound;
-    this.channel = channel;
+  static take(served: ServedMethod, metadata: ReceivedBlock | undefined): ServerCall {
+    const call = served.session.spareServerCalls.pop() as ServerCall | undefined;
+    if (call === undefined) return new ServerCall(served, metadata);
+    call.renew(marksOf(served));
+    call.#served = served;
+    call.#metadata = metadata;
+    return call;
+  }
+
+  /** What a plain call is when it is over, for those who look at it later. */
+  static over(served: ServedMethod): ServerCall {
+    const call = new ServerCall(served, undefined);
+    call.mark(Mark.Started | Mark.HeadersDone | Mark.ResponseDone | Mark.Settled);
+    return call;
+  }
+
+  constructor(served: ServedMethod, metadata: ReceivedBlock | undefined) {
+    super(served.session, marksOf(served));
+    this.#served = served;
     this.#metadata = metadata;
+  }
+
+  get bound(): BoundMethod {
+    return this.#served.bound;
+  }
+
+  get channel(): Channel {
+    return this.#served.channel;
   }
 
   override get inputCodec(): MessageCodec<unknown> {
@@ -234,7 +269,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   #run(request: unknown): void {
     this.mark(Mark.Started);
     const { bound } = this;
-    const context = new CallContext(this);
+    const context = (this.#context = new CallContext(this, this.#served));
     try {
       if (bound.interceptors.length > 0) {
         this.#pump = new MessagePump(this.#intercepted(request, context), this);
@@ -259,6 +294,27 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   onResponse(response: unknown): void {
     this.#respond(response);
     this.#handlerDone();
+    // A handler that answers at once does so before the session is done with its request.
+    if (this.isReleased) this.onReleased();
+  }
+
+  /** Another call may be this object, unless something of it may still be looked at. */
+  override onReleased(): void {
+    const { spareServerCalls } = this.session;
+    const plain =
+      this.isReleased &&
+      this.#metadata === undefined &&
+      this.#cancellation === undefined &&
+      this.header === undefined &&
+      this.trailer === undefined &&
+      this.#requests === undefined &&
+      this.#pump === undefined &&
+      this.#loan === undefined;
+    if (!plain || spareServerCalls.length >= MAX_SPARE_CALLS) return;
+    this.#context?.leave();
+    this.#context = undefined;
+    this.retire();
+    spareServerCalls.push(this);
   }
 
   onHandlerError(error: unknown): void {
@@ -374,10 +430,21 @@ const freeWaiters: ResponseWaiter[] = [];
 const MAX_FREE_WAITERS = 1024;
 
 class CallContext implements ServerContext {
-  readonly call: ServerCall;
+  #call: ServerCall | undefined;
+  readonly #served: ServedMethod;
 
-  constructor(call: ServerCall) {
-    this.call = call;
+  constructor(call: ServerCall, served: ServedMethod) {
+    this.#call = call;
+    this.#served = served;
+  }
+
+  get call(): ServerCall {
+    return (this.#call ??= ServerCall.over(this.#served));
+  }
+
+  /** The call is over, and its object will be another's. */
+  leave(): void {
+    this.#call = undefined;
   }
 
   get method(): string {

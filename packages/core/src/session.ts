@@ -64,8 +64,8 @@ export interface SessionOwner {
 
 /** Answers the calls that arrive. */
 export interface Acceptor {
-  /** What serves `path` (looked up once per method and connection); undefined if nothing does. */
-  find(path: string): unknown;
+  /** What serves `path` on `session` (looked up once per method and session); undefined if nothing does. */
+  find(session: Session, path: string): unknown;
   /**
    * A call of `path`, for which `find` gave `target`, arrived. Returns its stream, to which the session then delivers.
    * `begin` is called on it by the session when it is in place. `metadata` is for `Metadata.fromBlock`: most handlers never
@@ -292,6 +292,10 @@ export class Session implements ConnectionHandler {
     this.connection.start(this);
     this.#pump();
   }
+
+  /** Objects of calls that are over, for others of this end, and of the peer (`Stream.onReleased`). */
+  readonly spareCalls: Stream[] = [];
+  readonly spareServerCalls: Stream[] = [];
 
   /** Handlers that have not settled: their owner counts them here, to refuse calls when a peer makes and cancels many. */
   handlers = 0;
@@ -631,7 +635,7 @@ export class Session implements ConnectionHandler {
         );
       }
       const path = readAscii(memory, at + 2, nameEnd);
-      this.#remoteMethods.push({ path, target: this.#acceptor.find(path) });
+      this.#remoteMethods.push({ path, target: this.#acceptor.find(this, path) });
       at = nameEnd;
     }
     const method = this.#remoteMethods[aux];
@@ -855,7 +859,7 @@ export class Session implements ConnectionHandler {
     this.#checkNotEnded(stream, id);
     stream.mark(Mark.ReceivedEnd);
     if (!this.#isOver(stream)) stream.onHalfClose();
-    this.#releaseIfEnded(stream);
+    if (this.#releaseIfEnded(stream)) stream.onReleased();
   }
 
   #onHeaders(memory: Uint8Array, start: number, end: number, id: number, flags: number): void {
@@ -928,7 +932,7 @@ export class Session implements ConnectionHandler {
         stream.onStatus(plain ? OK : { code: aux as Status, text, details, trailers });
       }
     }
-    this.#releaseIfEnded(stream);
+    if (this.#releaseIfEnded(stream)) stream.onReleased();
   }
 
   #onReset(memory: Uint8Array, start: number, end: number, id: number, flags: number, aux: number): void {
@@ -1073,23 +1077,25 @@ export class Session implements ConnectionHandler {
     if (stream.deadline !== undefined) this.wheel.remove(stream.deadline);
   }
 
-  #releaseIfEnded(stream: Stream): void {
-    if (!stream.is(Mark.ReceivedEnd) || !stream.is(Mark.SentEnd)) return;
-    if (stream.is(Mark.ResetPending) || stream.id === 0) return;
+  /** Lets go of a stream that both ends have ended. Whether that was news. */
+  #releaseIfEnded(stream: Stream): boolean {
+    if (!stream.is(Mark.ReceivedEnd) || !stream.is(Mark.SentEnd)) return false;
+    if (stream.is(Mark.ResetPending) || stream.id === 0) return false;
     const slot = slotOf(stream.id);
     this.#forgetDeadline(stream);
     if (stream.is(Mark.Opener)) {
-      if (this.#local[slot] !== stream) return;
+      if (this.#local[slot] !== stream) return false;
       this.#local[slot] = undefined;
       this.#freeSlots.push(slot);
       this.#localCount--;
       this.#openWaiting();
     } else {
-      if (this.#remote[slot] !== stream) return;
+      if (this.#remote[slot] !== stream) return false;
       this.#remote[slot] = undefined;
       this.#remoteCount--;
     }
     if (this.#state === State.Draining) this.#finishIfIdle();
+    return true;
   }
 
   /** Calls that waited for a slot take those that are free. */
@@ -1175,7 +1181,7 @@ export class Session implements ConnectionHandler {
   #enqueue(stream: Stream): void {
     if (stream.is(Mark.SendQueued)) return;
     if (this.#encoding) this.#pumpDue = true;
-    stream.mark(Mark.SendQueued);
+    stream.mark(Mark.SendQueued | Mark.WasQueued);
     stream.sendNext = undefined;
     if (this.#sendTail === undefined) this.#sendHead = stream;
     else this.#sendTail.sendNext = stream;
@@ -1193,11 +1199,12 @@ export class Session implements ConnectionHandler {
   /** Have the stream's CREDIT sent. */
   #enqueueControl(stream: Stream): void {
     if (!this.#control.has(stream)) this.#control.set(stream, undefined);
+    stream.mark(Mark.WasQueued);
     this.#pump();
   }
 
   #enqueueReset(stream: Stream, reset: Reset): void {
-    stream.mark(Mark.ResetPending);
+    stream.mark(Mark.ResetPending | Mark.WasQueued);
     this.#control.set(stream, reset);
     this.#pump();
   }
@@ -1524,6 +1531,7 @@ export class Session implements ConnectionHandler {
   /** Remember that the stream waits for credit: its own, or else the connection's. */
   #starve(stream: Stream, bytes: number): Sent {
     stream.starvedFor = bytes;
+    stream.mark(Mark.WasQueued);
     if (this.#sendWindow < bytes) this.#starved.add(stream);
     else stream.mark(Mark.Starved);
     return Sent.Waiting;
@@ -1545,6 +1553,7 @@ export class Session implements ConnectionHandler {
     }
     if (!message.waiting) {
       message.waiting = true;
+      stream.mark(Mark.WasQueued);
       this.#outWaiting.push(stream);
     }
     return false;

@@ -29,6 +29,9 @@ export interface Ending {
 /** The end of a call that went well, with nothing more to say. */
 export const OK: Ending = { code: Status.OK, text: "", details: [], trailers: undefined };
 
+/** How many objects of calls a session keeps for others, at either end. */
+export const MAX_SPARE_CALLS = 256;
+
 /** An early end that the peer has still to be told of. */
 export interface Reset {
   readonly code: Status;
@@ -97,6 +100,9 @@ export const enum Mark {
   Started = 1 << 13,
   /** The caller has been told how the call ended; the handler has settled. */
   Settled = 1 << 14,
+
+  /** It has been in one of the session's queues, some of which refer to it for longer than it lasts. */
+  WasQueued = 1 << 15,
 }
 
 /**
@@ -106,7 +112,7 @@ export const enum Mark {
  * except where said. None of them may throw.
  *
  * There is one of these for each call at each end, and most last for one frame each way: what few calls need is in objects of
- * its own, here or in the session.
+ * its own, here or in the session. A call that needed none of them is used again for another of its session (`onReleased`).
  */
 export abstract class Stream implements Expiring {
   /** The wire's id, as a signed number: V8 keeps no larger ones in a field without memory of their own. 0 until a slot is taken. */
@@ -141,6 +147,24 @@ export abstract class Stream implements Expiring {
     marks: number,
   ) {
     this.#marks = marks;
+  }
+
+  /** Whether it ended in order, and neither the session nor its queues refer to it any more. */
+  protected get isReleased(): boolean {
+    const ended = Mark.SentEnd | Mark.ReceivedEnd | Mark.Settled;
+    const watched = ended | Mark.WasQueued | Mark.SentReset | Mark.ResetPending;
+    return (this.#marks & watched) === ended && this.deadline === undefined && this.incoming === undefined;
+  }
+
+  /** Be nobody's, until `renew`. */
+  protected retire(): void {
+    this.#marks = Mark.WasQueued;
+  }
+
+  /** Be a call that begins, after one that was over and `isReleased`. */
+  protected renew(marks: number): void {
+    this.#marks = marks;
+    this.id = 0;
   }
 
   /** Whether its OPEN has been committed: the peer may hear of it. */
@@ -179,4 +203,6 @@ export abstract class Stream implements Expiring {
   /** What `session.send` could not send at once has been sent: there is room for another message. */
   abstract onSendable(): void;
   abstract onDeadline(): void;
+  /** Both ends have said all, and the session is done with the last frame: it does not use this object again. */
+  onReleased(): void {}
 }
