@@ -10,7 +10,7 @@ import { measureIdle, type IdleResult } from "./idle.js";
 import { findImplementation, implementations } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
 import { defaultPlacement, type Placement } from "./placement.js";
-import { measurePolling, type PollingResult } from "./polling.js";
+import { measurePolling, POLLING, type PollingResult } from "./polling.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
 import { comparisonReport, markdownReport, terminalReport } from "./report.js";
@@ -208,9 +208,7 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
     idle.push(await measureIdle("sluice", "shm", Math.ceil(idleConnections / 10), show));
   }
   const polled: PollingResult[] = [];
-  for (const transport of polling ? ["shm", "shm-nopoll"] : []) {
-    polled.push(await measurePolling(transport, placement, show));
-  }
+  for (const subject of polling ? POLLING : []) polled.push(await measurePolling(subject, placement, show));
   const held: HeldResult[] = [];
   for (const [implementation, transport] of resources ? HELD : []) {
     try {

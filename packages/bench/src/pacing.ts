@@ -23,12 +23,9 @@ export async function runPaced(
 
 /** How long each timer took, in milliseconds, in order of size. */
 export async function runTimer(client: BenchClient, { scenario, timer }: TimerRequest): Promise<number[]> {
-  const call = client.unary();
   const body = new Uint8Array(scenario.bytes);
   let running = true;
-  const load = Array.from({ length: scenario.inFlight }, async () => {
-    while (running) await call(body);
-  });
+  const load = scenario.kind === "echo" ? [client.echo!(body, scenario.inFlight, () => running)] : calls();
   const took: number[] = [];
   for (let time = 0; time < timer.times; time++) {
     const began = performance.now();
@@ -38,4 +35,11 @@ export async function runTimer(client: BenchClient, { scenario, timer }: TimerRe
   running = false;
   await Promise.all(load);
   return took.sort((a, b) => a - b);
+
+  function calls(): Promise<void>[] {
+    const call = client.unary();
+    return Array.from({ length: scenario.inFlight }, async () => {
+      while (running) await call(body);
+    });
+  }
 }

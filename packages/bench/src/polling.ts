@@ -46,14 +46,22 @@ const IDLE_MS = 5000;
 const TIMER = { delayMs: 10, times: 200 };
 const SAME_CPU: Timing = { leadInMs: 500, sliceMs: 1000 };
 
+/** Where it is measured: with polling and without, and what has neither calls nor polling to pay for. */
+export const POLLING = [
+  { implementation: "sluice", transport: "shm", kind: "unary" },
+  { implementation: "sluice", transport: "shm-nopoll", kind: "unary" },
+  { implementation: "node:net", transport: "unix", kind: "echo" },
+] as const;
+
 export async function measurePolling(
-  transport: string,
+  { implementation, transport, kind }: (typeof POLLING)[number],
   placement: Placement | undefined,
-  progress: (text: string) => void,
+  show: (text: string) => void,
 ): Promise<PollingResult> {
-  const scenario: Scenario = { implementation: "sluice", transport, kind: "unary", bytes: 64, inFlight: 1 };
+  const progress = (text: string) => show(`${implementation} on ${transport}: ${text}`);
+  const scenario: Scenario = { implementation, transport, kind, bytes: 64, inFlight: 1 };
   const busy = { ...plain(scenario), inFlight: 64 };
-  const endpoints = await Endpoints.open("sluice", transport, { placement });
+  const endpoints = await Endpoints.open(implementation, transport, { placement });
   try {
     const client = await endpoints.addClient(1, { placement });
     const server = endpoints.server!;
@@ -66,7 +74,7 @@ export async function measurePolling(
     };
     const paced: PacedResult[] = [];
     for (const gapMs of GAPS_MS) {
-      progress(`${transport}: a call every ${gapMs} ms`);
+      progress(`a call every ${gapMs} ms`);
       const ask = (calls: number) =>
         client.ask<Omit<PacedResult, "gapMs" | "cpuPercent">>(
           { scenario, paced: { gapMs, calls } } satisfies PacedRequest,
@@ -76,16 +84,16 @@ export async function measurePolling(
       const { percent, value } = await cpu(() => ask(PACED_MS / gapMs));
       paced.push({ gapMs, ...value, cpuPercent: percent });
     }
-    progress(`${transport}: a timer beside 64 calls in flight`);
+    progress("a timer beside 64 calls in flight");
     const lateness = await client.ask<number[]>(
       { scenario: busy, timer: TIMER } satisfies TimerRequest,
       TIMEOUT_MS,
     );
-    progress(`${transport}: idle`);
+    progress("idle");
     await sleep(SETTLE_MS);
     const idle = await cpu(() => sleep(IDLE_MS));
     return {
-      implementation: "sluice",
+      implementation,
       transport,
       paced,
       idleCpuPercent: idle.percent,
@@ -103,7 +111,7 @@ async function sameCpu(
   placement: Placement | undefined,
   progress: (text: string) => void,
 ): Promise<number> {
-  progress(`${scenario.transport}: both processes on one CPU`);
+  progress("both processes on one CPU");
   const cpu = placement?.serverCpu ?? 0;
   const stacked = { placement: { serverCpu: cpu, clientCpu: cpu } };
   const endpoints = await Endpoints.open(scenario.implementation, scenario.transport, stacked);

@@ -249,9 +249,10 @@ export function sections(result: BenchResult): Section[] {
     },
     {
       title: "Polling before sleeping",
-      head: ["transport", "calls", "p50 us", "p99 us", "CPU of both"],
-      body: result.polling.flatMap(({ transport, paced }) =>
+      head: ["implementation", "transport", "calls", "p50 us", "p99 us", "CPU of both"],
+      body: result.polling.flatMap(({ implementation, transport, paced }) =>
         paced.map(({ gapMs, p50Us, p99Us, cpuPercent }) => [
+          implementation,
           transport,
           `one every ${gapMs} ms`,
           formatUs(p50Us),
@@ -259,19 +260,20 @@ export function sections(result: BenchResult): Section[] {
           `${cpuPercent.toFixed(1)} %`,
         ]),
       ),
-      words: 2,
+      words: 3,
     },
     {
       title: "Beside the calls",
-      head: ["transport", "idle CPU", "p50 us on one CPU", "10 ms timer p50", "worst"],
+      head: ["implementation", "transport", "idle CPU", "p50 us on one CPU", "10 ms timer p50", "worst"],
       body: result.polling.map((row) => [
+        row.implementation,
         row.transport,
         `${row.idleCpuPercent.toFixed(2)} %`,
         formatUs(row.sameCpuP50Us),
         `${row.timerP50Ms.toFixed(1)} ms`,
         `${row.timerMaxMs.toFixed(1)} ms`,
       ]),
-      words: 1,
+      words: 2,
     },
     {
       title: "Skipped",
