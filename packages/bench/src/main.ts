@@ -63,13 +63,13 @@ const DEFAULT: Plan = {
   budgetMs: 440_000,
   warmUp: { firstMs: 700, otherMs: 80 },
   timing: { leadInMs: 20, sliceMs: 120 },
-  wakeMs: 300,
+  waking: { stepMs: 150, mostMs: 1500 },
 };
 const FULL: Plan = {
   rounds: 9,
   warmUp: { firstMs: 1500, otherMs: 400 },
   timing: { leadInMs: 30, sliceMs: 400 },
-  wakeMs: 400,
+  waking: { stepMs: 200, mostMs: 3000 },
 };
 
 /** Held over unix, and a tenth of them over shm, in runs of everything. */

@@ -18,11 +18,8 @@ export interface Plan {
   /** Load before the first round, thrown away: it is when code is compiled and buffers grow. */
   readonly warmUp: WarmUp;
   readonly timing: Timing;
-  /**
-   * Untimed load before a pair's first slice in a round, unless it is compiled: a process that had nothing to do for a minute has given
-   * memory back, and takes that long to get it anew. Default: none.
-   */
-  readonly wakeMs?: number;
+  /** Untimed load before a pair's first slice in a round, unless it is compiled. Default: none. */
+  readonly waking?: Waking;
   /** Default: wherever the kernel likes. */
   readonly placement?: Placement | undefined;
 }
@@ -37,6 +34,19 @@ export interface WarmUp {
   /** Of each of the others. */
   readonly otherMs: number;
 }
+
+/**
+ * A process that had nothing to do for a minute has given memory back, and is slow until it has got it anew, for the longer the more it
+ * allocates. So it is loaded with its smallest messages, the most in flight, in steps, until one was no faster than those before.
+ */
+export interface Waking {
+  readonly stepMs: number;
+  /** All steps together. */
+  readonly mostMs: number;
+}
+
+/** A step is faster than those before only by so much: less is noise. */
+const FASTER = 1.1;
 
 /** Messages of so many bytes and more are large. */
 const LARGE_BYTES = 64 * 1024;
@@ -111,11 +121,20 @@ export async function measure(
       await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
     }
     const { leadInMs, sliceMs } = plan.timing;
-    const wakeMs = plan.wakeMs ?? 0;
+    const { waking } = plan;
+    const wake = async (key: string, { stepMs, mostMs }: Waking) => {
+      const scenario = warmUps.find((one) => processesOf(one.scenario) === key)!.scenario;
+      let best = 0;
+      for (let spentMs = 0; spentMs < mostMs; spentMs += stepMs) {
+        const step = await slice(scenario, { leadInMs: 0, sliceMs: stepMs, warmUp: true }, "waking");
+        if (step === undefined || step.callsPerSecond < best * FASTER) return;
+        best = step.callsPerSecond;
+      }
+    };
     let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
     const pairs = new Set(measurable().filter(needsLoad).map(processesOf)).size;
-    const loadMs = measurable().length * (leadInMs + sliceMs) + pairs * wakeMs;
+    const loadMs = measurable().length * (leadInMs + sliceMs) + pairs * 2 * (waking?.stepMs ?? 0);
     let roundMs = performance.now() - began - warmUpMs + loadMs;
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
@@ -130,9 +149,7 @@ export async function measure(
       for (const scenario of order) {
         const timing = { leadInMs, sliceMs: nextMs };
         const key = processesOf(scenario);
-        if (wakeMs > 0 && !awake.has(key) && needsLoad(scenario)) {
-          await slice(scenario, { leadInMs: 0, sliceMs: wakeMs, warmUp: true }, "waking");
-        }
+        if (waking !== undefined && !awake.has(key) && needsLoad(scenario)) await wake(key, waking);
         awake.add(key);
         const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
         if (measured !== undefined) slices.get(scenario)!.push(measured);
