@@ -15,7 +15,7 @@ import { keepMetadata, Metadata, MetadataEncoder, type MetadataInit } from "./me
 import { contextCall, type ServerContext } from "./server-call.js";
 import type { Session } from "./session.js";
 import { Status } from "./status.js";
-import { Mark, MAX_SPARE_CALLS, Stream, type Ending, type Opening } from "./stream.js";
+import { Mark, Stream, type Ending, type Opening } from "./stream.js";
 import type { LargeFrame } from "./transport.js";
 
 /** Options of one call. */
@@ -122,9 +122,9 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
     this.#method = method;
   }
 
-  /** Whether it is over, and nobody refers to it: another call may be this object. */
-  protected get isSpare(): boolean {
-    return this.#extras === undefined && this.isReleased;
+  /** Whether the session was the only one to refer to it. */
+  protected get isPlain(): boolean {
+    return this.#extras === undefined;
   }
 
   protected renewFor(method: MethodInfo): void {
@@ -395,11 +395,9 @@ class SingleResponseCall extends ClientCall {
   }
 
   override onReleased(): void {
-    if (!this.isSpare || this.session.spareCalls.length >= MAX_SPARE_CALLS) return;
+    if (!this.isPlain || !this.retireTo(this.session.spareCalls)) return;
     this.#response = NO_RESPONSE;
     this.#resolve = this.#reject = nobody;
-    this.retire();
-    this.session.spareCalls.push(this);
   }
 }
 

@@ -10,7 +10,7 @@ import type { MethodInfo } from "./method.js";
 import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js";
 import type { AcceptedStream, Session } from "./session.js";
 import { Status } from "./status.js";
-import { Mark, MAX_SPARE_CALLS, OK, Stream, type Ending } from "./stream.js";
+import { Mark, OK, Stream, type Ending } from "./stream.js";
 import type { LargeFrame, Peer } from "./transport.js";
 
 /** What a handler is told of its call, and how it answers beside its messages. Valid until the handler settles. */
@@ -300,9 +300,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   /** Another call may be this object, unless something of it may still be looked at. */
   override onReleased(): void {
-    const { spareServerCalls } = this.session;
     const plain =
-      this.isReleased &&
       this.#metadata === undefined &&
       this.#cancellation === undefined &&
       this.header === undefined &&
@@ -310,11 +308,9 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       this.#requests === undefined &&
       this.#pump === undefined &&
       this.#loan === undefined;
-    if (!plain || spareServerCalls.length >= MAX_SPARE_CALLS) return;
+    if (!plain || !this.retireTo(this.session.spareServerCalls)) return;
     this.#context?.leave();
     this.#context = undefined;
-    this.retire();
-    spareServerCalls.push(this);
   }
 
   onHandlerError(error: unknown): void {

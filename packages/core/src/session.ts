@@ -859,7 +859,8 @@ export class Session implements ConnectionHandler {
     this.#checkNotEnded(stream, id);
     stream.mark(Mark.ReceivedEnd);
     if (!this.#isOver(stream)) stream.onHalfClose();
-    if (this.#releaseIfEnded(stream)) stream.onReleased();
+    this.#releaseIfEnded(stream);
+    if (stream.isReleased) stream.onReleased();
   }
 
   #onHeaders(memory: Uint8Array, start: number, end: number, id: number, flags: number): void {
@@ -932,7 +933,8 @@ export class Session implements ConnectionHandler {
         stream.onStatus(plain ? OK : { code: aux as Status, text, details, trailers });
       }
     }
-    if (this.#releaseIfEnded(stream)) stream.onReleased();
+    this.#releaseIfEnded(stream);
+    if (stream.isReleased) stream.onReleased();
   }
 
   #onReset(memory: Uint8Array, start: number, end: number, id: number, flags: number, aux: number): void {
@@ -1077,25 +1079,23 @@ export class Session implements ConnectionHandler {
     if (stream.deadline !== undefined) this.wheel.remove(stream.deadline);
   }
 
-  /** Lets go of a stream that both ends have ended. Whether that was news. */
-  #releaseIfEnded(stream: Stream): boolean {
-    if (!stream.is(Mark.ReceivedEnd) || !stream.is(Mark.SentEnd)) return false;
-    if (stream.is(Mark.ResetPending) || stream.id === 0) return false;
+  #releaseIfEnded(stream: Stream): void {
+    if (!stream.is(Mark.ReceivedEnd) || !stream.is(Mark.SentEnd)) return;
+    if (stream.is(Mark.ResetPending) || stream.id === 0) return;
     const slot = slotOf(stream.id);
     this.#forgetDeadline(stream);
     if (stream.is(Mark.Opener)) {
-      if (this.#local[slot] !== stream) return false;
+      if (this.#local[slot] !== stream) return;
       this.#local[slot] = undefined;
       this.#freeSlots.push(slot);
       this.#localCount--;
       this.#openWaiting();
     } else {
-      if (this.#remote[slot] !== stream) return false;
+      if (this.#remote[slot] !== stream) return;
       this.#remote[slot] = undefined;
       this.#remoteCount--;
     }
     if (this.#state === State.Draining) this.#finishIfIdle();
-    return true;
   }
 
   /** Calls that waited for a slot take those that are free. */

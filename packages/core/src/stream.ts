@@ -30,7 +30,7 @@ export interface Ending {
 export const OK: Ending = { code: Status.OK, text: "", details: [], trailers: undefined };
 
 /** How many objects of calls a session keeps for others, at either end. */
-export const MAX_SPARE_CALLS = 256;
+const MAX_SPARE_CALLS = 256;
 
 /** An early end that the peer has still to be told of. */
 export interface Reset {
@@ -150,15 +150,18 @@ export abstract class Stream implements Expiring {
   }
 
   /** Whether it ended in order, and neither the session nor its queues refer to it any more. */
-  protected get isReleased(): boolean {
+  get isReleased(): boolean {
     const ended = Mark.SentEnd | Mark.ReceivedEnd | Mark.Settled;
     const watched = ended | Mark.WasQueued | Mark.SentReset | Mark.ResetPending;
     return (this.#marks & watched) === ended && this.deadline === undefined && this.incoming === undefined;
   }
 
-  /** Be nobody's, until `renew`. */
-  protected retire(): void {
+  /** Be nobody's, until `renew`: one of `spares`, if they are not too many. Whether it is. */
+  protected retireTo(spares: Stream[]): boolean {
+    if (spares.length >= MAX_SPARE_CALLS) return false;
     this.#marks = Mark.WasQueued;
+    spares.push(this);
+    return true;
   }
 
   /** Be a call that begins, after one that was over and `isReleased`. */
@@ -203,6 +206,6 @@ export abstract class Stream implements Expiring {
   /** What `session.send` could not send at once has been sent: there is room for another message. */
   abstract onSendable(): void;
   abstract onDeadline(): void;
-  /** Both ends have said all, and the session is done with the last frame: it does not use this object again. */
+  /** It `isReleased`, and the session is done with the last frame: it does not use this object again. */
   onReleased(): void {}
 }

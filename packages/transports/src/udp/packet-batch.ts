@@ -31,7 +31,6 @@ export class PacketBatch {
   /** Where the next packet, of up to `bytes`, is to be written. What others have put here leaves first. */
   begin(sender: PacketSender, route: Route, bytes: number): number {
     if (sender !== this.#sender) this.send();
-    this.#sender = sender;
     if (this.#open && this.#route === route) {
       const header = this.#record >> 2;
       const fits = this.#words[header + LENGTH]! + bytes <= RECORD_BYTES;
@@ -39,6 +38,7 @@ export class PacketBatch {
     }
     this.#end = (this.#end + 3) & ~3;
     if (this.#end + RECORD_HEADER_BYTES + RECORD_BYTES > BATCH_BYTES) this.send();
+    this.#sender = sender;
     this.#record = this.#end;
     this.#route = route;
     this.#words[(this.#record >> 2) + LENGTH] = 0;
@@ -62,5 +62,6 @@ export class PacketBatch {
     this.#end = 0;
     this.#open = false;
     this.#route = undefined;
+    this.#sender = undefined;
   }
 }
