@@ -81,7 +81,7 @@ Napi::Value AwaitReady(Info info) {
   std::array<pollfd, 2> items{pollfd{ToInteger(info[0], "readFd", -1, INT32_MAX), POLLIN, 0},
                               pollfd{ToInteger(info[1], "writeFd", -1, INT32_MAX), POLLOUT, 0}};
   const os::Deadline deadline = os::DeadlineIn(Milliseconds(info[2]));
-  const std::chrono::microseconds brief(ToInteger(info[3], "pollMicroseconds", 0, 1000));
+  const std::chrono::nanoseconds brief(ToPollNs(info[3]));
   bool ready = false;
   if (!deadline || os::Clock::now() < *deadline) {
     ready = os::PollBriefly(brief, [&] { return poll(items.data(), items.size(), 0) > 0; });

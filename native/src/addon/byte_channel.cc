@@ -8,6 +8,7 @@
 #include "../os/descriptor.h"
 #include "../os/rights.h"
 #include "../os/socket.h"
+#include "poller.h"
 #include "values.h"
 
 namespace sluice {
@@ -55,6 +56,7 @@ ByteChannel::ByteChannel(const Napi::CallbackInfo& info)
       }
       const Napi::Value most = info[3].As<Napi::Object>().Get("maxReadBytes");
       if (!most.IsUndefined()) max_read_ = ToInteger(most, "maxReadBytes", 1, static_cast<int>(kSlabBytes));
+      max_window_ns_ = ToPollNs(info[3].As<Napi::Object>().Get("pollMicroseconds"));
     }
     if (descriptors_left_ > 0) ToHandler(handler, {"onDescriptors"});
     reads_socket_ = os::IsSocket(read_fd);
@@ -107,6 +109,7 @@ void ByteChannel::Read() {
     const size_t room = max_read_ - carry_;
     const ssize_t count = ReadSome();
     if (count > 0) {
+      environment().poller().NoteRead(max_window_ns_);
       PassOn(carry_ + static_cast<size_t>(count));
       // Less than asked for: that was all.
       if (static_cast<size_t>(count) < room) return;
@@ -214,7 +217,10 @@ void ByteChannel::Flush() {
       return writes_socket_ ? send(fd, memory, count, MSG_NOSIGNAL | MSG_DONTWAIT) : write(fd, memory, count);
     });
     if (written == -1 && errno != EAGAIN) return Fail(errno, writes_socket_ ? "send" : "write");
-    if (written > 0) start += static_cast<int32_t>(written);
+    if (written > 0) {
+      start += static_cast<int32_t>(written);
+      environment().poller().NoteWritten(max_window_ns_);
+    }
     if (start < end) {
       waits_for_room_ = true;
       return UpdatePolling();

@@ -72,6 +72,7 @@ class ByteChannel : public Napi::ObjectWrap<ByteChannel>, public LoopObject {
   size_t carry_ = 0;
   size_t max_read_ = kSlabBytes;
   size_t descriptors_left_ = 0;
+  uint64_t max_window_ns_ = 0;
   Napi::FunctionReference on_read_;
 
   // Present while there may be unsent bytes. Then either the channel is dirty, or it waits for room.

@@ -1,5 +1,6 @@
 #include "datagram_channel.h"
 
+#include "poller.h"
 #include "values.h"
 
 namespace sluice {
@@ -47,6 +48,7 @@ DatagramChannel::DatagramChannel(const Napi::CallbackInfo& info)
       auto* channel = static_cast<DatagramChannel*>(target);
       channel->environment().FromLoop([&] { channel->Ready(status); });
     });
+    max_window_ns_ = ToPollNs(info[3]);
     on_packets_ = Napi::Persistent(info[2].As<Napi::Object>().Get("onPackets").As<Napi::Function>());
   });
 }
@@ -95,6 +97,7 @@ void DatagramChannel::Send(const Napi::CallbackInfo& info) {
       at += static_cast<size_t>(record->next);
     }
     sender.Flush();
+    environment().poller().NoteWritten(max_window_ns_);
   });
 }
 
@@ -120,6 +123,7 @@ void DatagramChannel::Receive() {
     const Napi::HandleScope scope(env);
     const ssize_t end = os::ReceiveDatagrams<kSlots>(fd_.get(), environment().read_slab());
     if (end > 0) {
+      environment().poller().NoteRead(max_window_ns_);
       Tell(on_packets_.Value(), {Napi::Number::New(env, static_cast<double>(end))}, nullptr);
       // Not all slots were needed: that was all.
       if (static_cast<size_t>(end) <= (kSlots - 1) * os::kDatagramSlotBytes) return;

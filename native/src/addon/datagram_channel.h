@@ -39,6 +39,7 @@ class DatagramChannel : public Napi::ObjectWrap<DatagramChannel>, public LoopObj
   // Destroyed from the last to the first: no poll without its descriptor.
   os::UniqueFd fd_;
   std::optional<Poll> poll_;
+  uint64_t max_window_ns_;
   Napi::FunctionReference on_packets_;
 };
 

@@ -1,13 +1,14 @@
-// Polling before sleeping: looks at the rings of recently active channels for a short, bounded time before the event loop
-// waits, since waking a sleeping process costs tens of microseconds and a ring that is watched answers in less than one.
+// Polling before sleeping: looks at the rings of recently active channels, and at the descriptors of the event loop, for a
+// short, bounded time before the loop waits, since waking a sleeping process costs tens of microseconds and one that is awake
+// answers in a few, through a ring in less than one.
 #pragma once
 
 #include <uv.h>
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
+#include "../os/poll_window.h"
 #include "handle.h"
 
 namespace sluice {
@@ -15,8 +16,9 @@ namespace sluice {
 class Environment;
 class RingChannel;
 
-// One per environment, however many channels there are. A channel that is not listed here is asleep: its sleeping flag is
-// raised, its peer rings when there is something, and it costs nothing.
+// One per environment, however many channels there are. A ring that is not listed here is asleep: its sleeping flag is
+// raised, its peer rings when there is something, and it costs nothing. Descriptors are not listed: the kernel tells of them all
+// at once.
 class Poller {
  public:
   explicit Poller(Environment& environment);
@@ -29,26 +31,27 @@ class Poller {
   bool HasOne() const { return channels_.size() <= 1; }
 
   // A channel that may be polled for up to `max_window_ns` has sent something, or something has come.
-  void NoteSent(uint64_t now, uint64_t max_window_ns);
-  void NoteReceived(uint64_t now, uint64_t max_window_ns);
+  void NoteSent(uint64_t now, uint64_t max_window_ns) { window_.NoteSent(now, max_window_ns); }
+  void NoteReceived(uint64_t now, uint64_t max_window_ns) { window_.NoteReceived(now, max_window_ns); }
 
-  // For how long to poll after the last action, of at most `max_window_ns`.
-  uint64_t Window(uint64_t max_window_ns) const;
+  // The same through a descriptor. 0: it is not polled for.
+  void NoteWritten(uint64_t max_window_ns);
+  void NoteRead(uint64_t max_window_ns);
+
+  // For how long to poll after the last action.
+  uint64_t window_ns() const { return window_.length(); }
 
   // Monotonic, in nanoseconds.
   static uint64_t Now() { return uv_hrtime(); }
 
  private:
-  // What was done last: other answers are to be expected after each.
-  enum Action { kSent, kReceived, kActions };
-
+  void Begin();
   void Run();
   bool Serve(uint64_t now);
   bool Spin(uint64_t now);
   bool Awaits(uint64_t now);
+  bool DescriptorIsReady() const;
   bool PutToSleep(uint64_t now);
-
-  void Learn(uint64_t waited, uint64_t max_window_ns);
 
   Environment& environment_;
   // A removed channel leaves a null, which Run takes out, so that what a callback does is no harm to a loop over it.
@@ -57,10 +60,9 @@ class Poller {
   // Active while a channel must be looked at again soon: the loop does not wait then.
   Handle<uv_idle_t> idle_;
 
-  // How often the window after each action was halved, adapted to whether polling pays: see Learn.
-  int halvings_[kActions] = {};
-  Action last_action_ = kReceived;
-  uint64_t last_active_ = 0;
+  os::PollWindow window_;
+  // Whether something was done through a descriptor since the loop waited.
+  bool looks_at_descriptors_ = false;
 };
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "poller.h"
 #include "queue_messages.h"
 #include "values.h"
 
@@ -13,6 +14,7 @@ Napi::Function PosixQueue::Define(Napi::Env env) {
                          InstanceMethod<&PosixQueue::Start>("start"),
                          InstanceMethod<&PosixQueue::Send>("send"),
                          InstanceMethod<&PosixQueue::AwaitRoom>("awaitRoom"),
+                         InstanceMethod<&PosixQueue::Poll>("poll"),
                          InstanceMethod<&PosixQueue::Held>("held"),
                          InstanceMethod<&PosixQueue::Remove>("remove"),
                          InstanceMethod<&PosixQueue::SetLastWords>("setLastWords"),
@@ -90,6 +92,7 @@ void PosixQueue::Receive() {
     return CloseAndTell("onError", ToError(environment().env(), error).Value());
   }
   if (batch.end() == 0) return;
+  environment().poller().NoteRead(max_window_ns_);
   Tell(on_messages_.Value(), {Napi::Number::New(environment().env(), static_cast<double>(batch.end()))}, nullptr);
 }
 
@@ -97,13 +100,19 @@ Napi::Value PosixQueue::Send(const Napi::CallbackInfo& info) {
   return FromJavaScript(info.Env(), [&] {
     if (closed()) throw os::ArgumentError("the queue is closed");
     AssembleMessage(info, outgoing_);
-    return Napi::Boolean::New(info.Env(), queue_->Send(outgoing_));
+    const bool sent = queue_->Send(outgoing_);
+    if (sent) environment().poller().NoteWritten(max_window_ns_);
+    return Napi::Boolean::New(info.Env(), sent);
   });
 }
 
 void PosixQueue::AwaitRoom(const Napi::CallbackInfo&) {
   awaits_room_ = true;
   Arm();
+}
+
+void PosixQueue::Poll(const Napi::CallbackInfo& info) {
+  FromJavaScript(info.Env(), [&] { max_window_ns_ = ToPollNs(info[0]); });
 }
 
 Napi::Value PosixQueue::Held(const Napi::CallbackInfo& info) {

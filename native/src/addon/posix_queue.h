@@ -29,6 +29,7 @@ class PosixQueue : public Napi::ObjectWrap<PosixQueue>, public LoopObject {
   void Start(const Napi::CallbackInfo& info);
   Napi::Value Send(const Napi::CallbackInfo& info);
   void AwaitRoom(const Napi::CallbackInfo& info);
+  void Poll(const Napi::CallbackInfo& info);
   Napi::Value Held(const Napi::CallbackInfo& info);
   void Remove(const Napi::CallbackInfo& info);
   void SetLastWords(const Napi::CallbackInfo& info);
@@ -45,7 +46,8 @@ class PosixQueue : public Napi::ObjectWrap<PosixQueue>, public LoopObject {
   bool named_ = false;
   // Destroyed from the last to the first: no poll without its descriptor.
   std::optional<os::PosixQueue> queue_;
-  std::optional<Poll> poll_;
+  std::optional<sluice::Poll> poll_;
+  uint64_t max_window_ns_ = 0;
   bool receiving_ = false;
   bool awaits_room_ = false;
   std::vector<uint8_t> outgoing_;

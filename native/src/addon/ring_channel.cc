@@ -14,7 +14,6 @@ namespace sluice {
 
 namespace {
 
-constexpr int kMaxPollMicroseconds = 1000;
 // To be looked at in so many turns in vain takes about as long as to be woken a few times through the doorbell. With a thousand
 // busy connections there are dozens of turns between two messages of one.
 constexpr int kMaxVainTurns = 256;
@@ -42,7 +41,7 @@ RingChannel::RingChannel(const Napi::CallbackInfo& info)
     const int fd = ToDescriptor(info[0], "fd");
     Segment& segment = Segment::From(info[1]);
     const int endpoint = ToInteger(info[2], "endpoint", 0, 1);
-    const int poll_us = ToInteger(info[4], "pollMicroseconds", 0, kMaxPollMicroseconds);
+    max_window_ns_ = ToPollNs(info[4]);
     if (!os::IsSocket(fd)) throw os::ArgumentError("the doorbell must be a socket");
 
     os::SegmentHeader& header = segment.mapping()->segment->header();
@@ -51,7 +50,6 @@ RingChannel::RingChannel(const Napi::CallbackInfo& info)
     sleeping_ = &header.endpoints[endpoint].sleeping;
     peer_ = &header.endpoints[1 - endpoint];
     capacity_ = segment.capacity();
-    max_window_ns_ = static_cast<uint64_t>(poll_us) * 1000;
 
     Napi::Int32Array words = Napi::Int32Array::New(info.Env(), kWords);
     words_ = words.Data();
@@ -139,7 +137,7 @@ void RingChannel::NoteSending(uint64_t now) {
 // While the poller polls: whether this channel should be among what it looks at.
 bool RingChannel::IsWorthALook(uint64_t now) {
   if (max_window_ns_ == 0) return false;
-  return now < last_active_ + environment().poller().Window(max_window_ns_) || ++vain_turns_ < kMaxVainTurns;
+  return now < last_active_ + environment().poller().window_ns() || ++vain_turns_ < kMaxVainTurns;
 }
 
 // Raises the flag, after which the peer rings; false if there is something to do after all.

@@ -44,7 +44,6 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   void NoteSending(uint64_t now);
   bool IsWorthALook(uint64_t now);
   bool Sleep();
-  uint64_t max_window_ns() const { return max_window_ns_; }
 
   uint32_t word(Word index) const { return static_cast<uint32_t>(words_[index]); }
   bool listed() const { return words_[kListed] != 0; }

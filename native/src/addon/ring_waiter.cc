@@ -23,7 +23,7 @@ RingWaiter::RingWaiter(const Napi::CallbackInfo& info) : Napi::ObjectWrap<RingWa
     Segment& segment = Segment::From(info[1]);
     const int endpoint = ToInteger(info[2], "endpoint", 0, 1);
     how_ = info[3].ToBoolean() ? os::kAsleepOnSemaphore : os::kAsleepOnSocket;
-    poll_ = std::chrono::microseconds(ToInteger(info[4], "pollMicroseconds", 0, 1000));
+    poll_ = std::chrono::nanoseconds(ToPollNs(info[4]));
     if (!os::IsSocket(fd)) throw os::ArgumentError("the doorbell must be a socket");
 
     os::SegmentHeader& header = segment.mapping()->segment->header();

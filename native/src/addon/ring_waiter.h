@@ -45,7 +45,7 @@ class RingWaiter : public Napi::ObjectWrap<RingWaiter> {
   Napi::Reference<Napi::Int32Array> words_object_;
   os::UniqueFd fd_;
   os::Sleeping how_;
-  std::chrono::microseconds poll_;
+  std::chrono::nanoseconds poll_;
 };
 
 }  // namespace sluice

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "poller.h"
 #include "queue_messages.h"
 #include "values.h"
 
@@ -23,6 +24,7 @@ Napi::Function SysvQueue::Define(Napi::Env env) {
                          InstanceMethod<&SysvQueue::Start>("start"),
                          InstanceMethod<&SysvQueue::Send>("send"),
                          InstanceMethod<&SysvQueue::AwaitRoom>("awaitRoom"),
+                         InstanceMethod<&SysvQueue::Poll>("poll"),
                          InstanceMethod<&SysvQueue::Held>("held"),
                          InstanceMethod<&SysvQueue::Remove>("remove"),
                          InstanceMethod<&SysvQueue::Note>("note"),
@@ -113,6 +115,7 @@ void SysvQueue::Receive() {
     return CloseAndTell("onError", ToError(env, error).Value());
   }
   if (batch_.empty()) return;
+  environment().poller().NoteRead(max_window_ns_);
   memcpy(environment().read_slab(), batch_.data(), batch_.size());
   Tell(on_messages_.Value(), {Napi::Number::New(env, static_cast<double>(batch_.size()))}, nullptr);
 }
@@ -123,7 +126,10 @@ Napi::Value SysvQueue::Send(const Napi::CallbackInfo& info) {
     AssembleMessage(info, outgoing_);
     sent = queue_->Send(outgoing_);
   });
-  if (sent) next_wait_ms_ = kMinWaitMs;
+  if (sent) {
+    next_wait_ms_ = kMinWaitMs;
+    environment().poller().NoteWritten(max_window_ns_);
+  }
   return Napi::Boolean::New(info.Env(), sent);
 }
 
@@ -131,6 +137,10 @@ void SysvQueue::AwaitRoom(const Napi::CallbackInfo&) {
   if (closed()) return;
   room_->Start(next_wait_ms_);
   next_wait_ms_ = std::min(2 * next_wait_ms_, kMaxWaitMs);
+}
+
+void SysvQueue::Poll(const Napi::CallbackInfo& info) {
+  FromJavaScript(info.Env(), [&] { max_window_ns_ = ToPollNs(info[0]); });
 }
 
 Napi::Value SysvQueue::Held(const Napi::CallbackInfo& info) {

@@ -30,6 +30,7 @@ class SysvQueue : public Napi::ObjectWrap<SysvQueue>, public LoopObject {
   void Start(const Napi::CallbackInfo& info);
   Napi::Value Send(const Napi::CallbackInfo& info);
   void AwaitRoom(const Napi::CallbackInfo& info);
+  void Poll(const Napi::CallbackInfo& info);
   Napi::Value Held(const Napi::CallbackInfo& info);
   void Remove(const Napi::CallbackInfo& info);
   void Note(const Napi::CallbackInfo& info);
@@ -52,6 +53,7 @@ class SysvQueue : public Napi::ObjectWrap<SysvQueue>, public LoopObject {
   std::optional<Timer> room_;
   std::optional<os::SysvReceiver> receiver_;
   uint64_t next_wait_ms_;
+  uint64_t max_window_ns_ = 0;
   std::vector<uint8_t> batch_;
   std::vector<uint8_t> outgoing_;
   std::vector<uint8_t> last_words_;

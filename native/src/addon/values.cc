@@ -68,6 +68,10 @@ int64_t ToInteger(Napi::Value value, const char* what, int64_t minimum, int64_t 
   return static_cast<int64_t>(number);
 }
 
+uint64_t ToPollNs(Napi::Value value) {
+  return value.IsUndefined() ? 0 : static_cast<uint64_t>(ToInteger(value, "pollMicroseconds", 0, 1000)) * 1000;
+}
+
 Napi::Object ToHandler(Napi::Value value, std::initializer_list<const char*> methods) {
   if (!value.IsObject()) throw os::ArgumentError("the handler must be an object");
   const Napi::Object handler = value.As<Napi::Object>();

@@ -25,6 +25,8 @@ int ToDescriptor(Napi::Value value, const char* what);
 // An integer in minimum..maximum.
 int ToInteger(Napi::Value value, const char* what, int minimum, int maximum);
 int64_t ToInteger(Napi::Value value, const char* what, int64_t minimum, int64_t maximum);
+// For how long to poll at most, in nanoseconds, of 0 to 1,000 `pollMicroseconds`; undefined for 0.
+uint64_t ToPollNs(Napi::Value value);
 // An object that has `methods`.
 Napi::Object ToHandler(Napi::Value value, std::initializer_list<const char*> methods);
 

@@ -27,3 +27,18 @@ export function booleanOption(options: TransportOptions, name: string): boolean 
   if (value !== undefined && typeof value !== "boolean") throw invalidOption(name, value, "true or false");
   return value;
 }
+
+/** How long an end polls before it sleeps, unless the option `poll` says otherwise: about what waking it costs. */
+const DEFAULT_POLL_US = 50;
+const MAX_POLL_US = 1000;
+
+/** The option `poll: { us }`: for how many microseconds at most this end polls before it sleeps. */
+export function pollOption(options: TransportOptions): number {
+  const value = options["poll"];
+  if (value === undefined) return DEFAULT_POLL_US;
+  const us = typeof value === "object" && value !== null ? (value as { us?: unknown }).us : undefined;
+  if (typeof us !== "number" || !Number.isInteger(us) || us < 0 || us > MAX_POLL_US) {
+    throw invalidOption("poll", value, `{ us: N } with an integer N from 0 (never) to ${MAX_POLL_US}`);
+  }
+  return us;
+}

@@ -48,8 +48,8 @@ const site = new EchoSite(
   createUdpTransport({
     ...platform,
     datagrams: {
-      bind: async (at) => watched(await platform.datagrams.bind(at)),
-      connect: async (to) => watched(await platform.datagrams.connect(to)),
+      bind: async (at, pollUs) => watched(await platform.datagrams.bind(at, pollUs)),
+      connect: async (to, pollUs) => watched(await platform.datagrams.connect(to, pollUs)),
     },
   }),
 );

@@ -1,6 +1,6 @@
 import { RpcError, Status, type Connection, type Transport, type TransportOptions } from "@sluice/core";
 import { parseScheme } from "../address.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { requireOwnDirectory } from "../shm/address.js";
 import { parseTcpAddress } from "../tcp/address.js";
@@ -18,6 +18,7 @@ export async function connect(
 ): Promise<Connection> {
   const { directory, offer } = parseAutoAddress(address);
   const allow = allowPeerOption(options);
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
   requireOwnDirectory(directory, "connect to", address);
@@ -30,7 +31,7 @@ export async function connect(
       if (transport !== undefined) return await transport.connect(offered, options);
       // A function can only judge peers that somebody vouches for.
       if (scheme === "tcp" && typeof allow !== "function")
-        return await connectTcp(platform, offered, secrets, signal);
+        return await connectTcp(platform, offered, secrets, pollUs, signal);
       failures.push(`${scheme}: is not to be had here`);
     } catch (error) {
       signal?.throwIfAborted();
@@ -46,11 +47,12 @@ function connectTcp(
   platform: Platform,
   address: string,
   { client, server }: Secrets,
+  pollUs: number,
   signal: AbortSignal | undefined,
 ): Promise<Connection> {
   const at = parseTcpAddress(address);
   return connectInTurn(address, at, signal, async (ip) => {
     const socket = await platform.sockets.connect({ address: ip, port: at.port }, signal);
-    return new ProvenConnection(socket, address, client, server);
+    return new ProvenConnection(socket, address, client, server, pollUs);
   });
 }

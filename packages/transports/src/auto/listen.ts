@@ -9,7 +9,7 @@ import {
 } from "@sluice/core";
 import { systemError } from "../errors.js";
 import { atExit } from "../exit.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { makeDirectory, requireOwnDirectory } from "../shm/address.js";
 import { formatTcpAddress } from "../tcp/address.js";
@@ -30,6 +30,7 @@ export async function listen(
 ): Promise<Listener> {
   const at = parseAutoAddress(address);
   const allow = allowPeerOption(options);
+  const pollUs = pollOption(options);
   signalOption(options)?.throwIfAborted();
   makeDirectory(at.directory, address);
   requireOwnDirectory(at.directory, "listen at", address);
@@ -42,7 +43,7 @@ export async function listen(
     if (shm !== undefined) listeners.unshift(await shm.listen(`shm:${at.shm}`, accept, options));
     const secrets = { server: newSecret(), client: newSecret() };
     // A function can only judge peers that somebody vouches for.
-    if (typeof allow !== "function") listeners.push(await listenTcp(platform, accept, secrets));
+    if (typeof allow !== "function") listeners.push(await listenTcp(platform, accept, secrets, pollUs));
     writeOffer(at.offer, { addresses: listeners.map((listener) => listener.address), secrets });
   } catch (error) {
     await closeAll();
@@ -73,10 +74,11 @@ async function listenTcp(
   platform: Platform,
   accept: (connection: Connection) => void,
   { server, client }: Secrets,
+  pollUs: number,
 ): Promise<Listener> {
   let address = "";
   const sockets = await platform.sockets.listen({ address: LOOPBACK, port: 0 }, 0, (socket) =>
-    accept(new ProvenConnection(socket, address, server, client)),
+    accept(new ProvenConnection(socket, address, server, client, pollUs)),
   );
   address = formatTcpAddress({ host: LOOPBACK, port: sockets.port });
   return {

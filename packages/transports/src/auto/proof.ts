@@ -21,9 +21,9 @@ export class ProvenConnection extends StreamConnection {
   readonly #expected: Uint8Array;
 
   /** `own` is what this end proves itself with, `expected` the other. */
-  constructor(socket: StreamSocket, address: string, own: string, expected: string) {
+  constructor(socket: StreamSocket, address: string, own: string, expected: string, pollUs: number) {
     const { remote } = socket;
-    super((handler) => socket.open(handler), socket.input, traitsOf(remote?.address), {
+    super((handler) => socket.open(handler, pollUs), socket.input, traitsOf(remote?.address), {
       address,
       ...(remote && { remoteAddress: remote.address, remotePort: remote.port }),
     });

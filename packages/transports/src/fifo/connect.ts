@@ -1,7 +1,7 @@
 import { RpcError, Status, type Connection, type Peer, type TransportOptions } from "@sluice/core";
 import type { ByteChannel, Native } from "@sluice/native";
 import { errorCode, systemError } from "../errors.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { END } from "../stream/channel.js";
 import { allowPeerOption, refusal } from "../unix/peer.js";
@@ -17,6 +17,7 @@ export async function connect(
 ): Promise<Connection> {
   const { path, name } = parseFifoAddress(address);
   const allow = allowPeerOption(options);
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
   const { names, announcement } = announce();
@@ -49,7 +50,7 @@ export async function connect(
     const writes = openAt(names.up, "write");
     const greeted = greeting(native, take(rendezvous.fd), take(reads), announcement, address, signal);
     open.add(await greeted);
-    const connection = fifoConnection(platform.pipes.inherited(reads, writes), peer);
+    const connection = fifoConnection(platform.pipes.inherited(reads, writes), peer, pollUs);
     take(reads);
     take(writes);
     return connection;

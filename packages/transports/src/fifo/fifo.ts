@@ -36,6 +36,6 @@ export function removeFifo(native: Native, directory: number, name: string): voi
 }
 
 /** Of the private FIFOs, both open: the end of the file in the one that is read says that the peer is gone. */
-export function fifoConnection(stream: ByteStream, peer: Peer): Connection {
-  return new StreamConnection((handler) => stream.open(handler), stream.input, TRAITS, peer);
+export function fifoConnection(stream: ByteStream, peer: Peer, pollUs: number): Connection {
+  return new StreamConnection((handler) => stream.open(handler, pollUs), stream.input, TRAITS, peer);
 }

@@ -8,7 +8,7 @@ import { listen } from "./listen.js";
  * `fifo:PATH`: named pipes. The FIFO at PATH is where a server meets its clients; each of them makes two more beside it for its
  * connection, which have no name any more when they are used. The directory must be one that only this user can write to.
  *
- * Option of `connect` and `listen`: `allowPeer`, as of `unix:`, by the FIFOs' owner (`uid`).
+ * Options of `connect` and `listen`: `poll`, as of `unix:`; `allowPeer`, too, by the FIFOs' owner (`uid`).
  */
 export function createFifoTransport(native: Native, platform: Platform): Transport {
   return {

@@ -4,7 +4,7 @@ import { RpcError, Status, type Connection, type Listener, type TransportOptions
 import type { ByteChannel, ByteHandler, Native } from "@sluice/native";
 import { errorCode, systemError } from "../errors.js";
 import { atExit } from "../exit.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { lockFile } from "../unix/lock.js";
 import { allowPeerOption, refusal, type AllowPeer } from "../unix/peer.js";
@@ -21,6 +21,7 @@ export async function listen(
 ): Promise<Listener> {
   const { path, name } = parseFifoAddress(address);
   const allow = allowPeerOption(options);
+  const pollUs = pollOption(options);
   signalOption(options)?.throwIfAborted();
   const directory = openDirectory(native, path, "listen at", address);
   try {
@@ -32,7 +33,7 @@ export async function listen(
       // For writing, too, so that there is no end of the file when the last client has closed it (fifo(7)).
       const fd = native.openAt(directory, name, "both");
       try {
-        return new FifoListener(native, platform, { address, directory, name, fd }, allow, accept);
+        return new FifoListener(native, platform, { address, directory, name, fd }, allow, pollUs, accept);
       } catch (error) {
         native.closeFd(fd);
         native.unlinkAt(directory, name);
@@ -120,6 +121,7 @@ class FifoListener implements Listener, ByteHandler {
   readonly #platform: Platform;
   readonly #at: Rendezvous;
   readonly #allow: AllowPeer;
+  readonly #pollUs: number;
   readonly #accept: (connection: Connection) => void;
   readonly #channel: ByteChannel;
   /** The beginning of an announcement. */
@@ -132,6 +134,7 @@ class FifoListener implements Listener, ByteHandler {
     platform: Platform,
     at: Rendezvous,
     allow: AllowPeer,
+    pollUs: number,
     accept: (connection: Connection) => void,
   ) {
     this.#native = native;
@@ -139,6 +142,7 @@ class FifoListener implements Listener, ByteHandler {
     this.#at = at;
     this.address = at.address;
     this.#allow = allow;
+    this.#pollUs = pollUs;
     this.#accept = accept;
     this.#channel = new native.ByteChannel(at.fd, at.fd, this, { maxReadBytes: READ_BYTES });
     this.#channel.start();
@@ -173,7 +177,7 @@ class FifoListener implements Listener, ByteHandler {
     let connection: Connection | undefined;
     try {
       if (refusal(peer, this.#allow) === undefined && this.#greet(writes.fd)) {
-        connection = fifoConnection(stream, peer);
+        connection = fifoConnection(stream, peer, this.#pollUs);
       }
     } finally {
       // The client sees the end of its file.

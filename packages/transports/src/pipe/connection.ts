@@ -14,9 +14,9 @@ export const TRAITS: Traits = {
 export class ChildConnection extends StreamConnection {
   readonly #process: ChildProcess;
 
-  constructor(stream: ByteStream, child: ChildProcess, address: string) {
+  constructor(stream: ByteStream, child: ChildProcess, address: string, pollUs: number) {
     const peer: Peer = { address, ...(child.pid !== undefined && { pid: child.pid }) };
-    super((handler) => stream.open(handler), stream.input, TRAITS, peer);
+    super((handler) => stream.open(handler, pollUs), stream.input, TRAITS, peer);
     this.#process = child;
     child.once("exit", (code, signal) => this.#onExit(code, signal));
   }

@@ -1,6 +1,7 @@
 import type { Connection, Listener, TransportOptions } from "@sluice/core";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { ByteStream, Platform } from "../platform/index.js";
+import type { ByteChannel, ByteChannelHandler } from "../stream/channel.js";
 import { StreamConnection } from "../stream/connection.js";
 import { parseNothing } from "./connect.js";
 import { TRAITS } from "./connection.js";
@@ -13,9 +14,10 @@ export async function listen(
   options: TransportOptions,
 ): Promise<Listener> {
   parseNothing(address, "pipe");
+  const pollUs = pollOption(options);
   signalOption(options)?.throwIfAborted();
   const { readFd, writeFd } = takePipes();
-  return acceptOne(platform.pipes.inherited(readFd, writeFd), address, accept);
+  return acceptOne(platform.pipes.inherited(readFd, writeFd), address, accept, pollUs);
 }
 
 /** A listener whose one connection is there already. It is the connection that keeps the process alive. */
@@ -23,10 +25,10 @@ export function acceptOne(
   stream: ByteStream,
   address: string,
   accept: (connection: Connection) => void,
+  pollUs: number,
 ): Listener {
-  const connection = new StreamConnection((handler) => stream.open(handler), stream.input, TRAITS, {
-    address,
-  });
+  const open = (handler: ByteChannelHandler): ByteChannel => stream.open(handler, pollUs);
+  const connection = new StreamConnection(open, stream.input, TRAITS, { address });
   queueMicrotask(() => accept(connection));
   return { address, async close() {}, ref() {}, unref() {} };
 }

@@ -6,7 +6,7 @@ import {
 } from "node:child_process";
 import { RpcError, Status, type Connection } from "@sluice/core";
 import { errorCode } from "../errors.js";
-import { invalidOption, signalOption } from "../options.js";
+import { invalidOption, pollOption, signalOption } from "../options.js";
 import type { ChildPipes, Platform } from "../platform/index.js";
 import { ChildConnection } from "./connection.js";
 import { describePipes } from "./environment.js";
@@ -20,6 +20,8 @@ export interface SpawnOptions extends Omit<NodeSpawnOptions, "stdio" | "signal">
   readonly over?: "pipe:" | "stdio:";
   /** As for `child_process.spawn`; default "inherit". Over `stdio:` the first two places belong to the connection. */
   readonly stdio?: StdioOptions;
+  /** For how many microseconds at most this end polls before it sleeps: 0 to 1,000, default 50. The child has an option of its own. */
+  readonly poll?: { readonly us: number };
   /** Aborted before the child runs, it kills the child and rejects with the signal's reason. No effect later. */
   readonly signal?: AbortSignal;
 }
@@ -41,8 +43,9 @@ export type Spawn = (command: string, args?: readonly string[], options?: SpawnO
 
 export function createSpawn(platform: Platform): Spawn {
   return async (command, args = [], options = {}) => {
-    const { over = "pipe:", stdio: given, signal, ...rest } = options;
+    const { over = "pipe:", stdio: given, poll, signal, ...rest } = options;
     if (over !== "pipe:" && over !== "stdio:") throw invalidOption("over", over, '"pipe:" or "stdio:"');
+    const pollUs = pollOption({ ...(poll !== undefined && { poll }) });
     signalOption({ ...(signal && { signal }) });
     const stdio = expandStdio(given);
     signal?.throwIfAborted();
@@ -65,7 +68,7 @@ export function createSpawn(platform: Platform): Spawn {
       throw cannotRun(command, error as Error);
     }
     const stream = pipes.open(child, ...places);
-    return { connection: new ChildConnection(stream, child, over), process: child };
+    return { connection: new ChildConnection(stream, child, over, pollUs), process: child };
   };
 }
 

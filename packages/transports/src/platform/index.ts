@@ -23,12 +23,18 @@ export interface Platform {
 export interface ByteStream {
   /** The slab that the channel will read into. */
   readonly input: Uint8Array;
-  open(handler: ByteChannelHandler): ByteChannel;
+  /** `pollUs`: for how many microseconds at most to poll before the process sleeps, where the platform can. */
+  open(handler: ByteChannelHandler, pollUs: number): ByteChannel;
   destroy(): void;
 }
 
 /** Where a stream socket connects or listens: a path, an abstract name written `@NAME` (unix(7)), or a numeric IP address. */
-export type SocketAddress = { readonly path: string } | { readonly address: string; readonly port: number };
+export type SocketAddress = { readonly path: string } | IpAddress;
+
+export interface IpAddress {
+  readonly address: string;
+  readonly port: number;
+}
 
 /** What the kernel says of the process at the other end of a Unix socket (SO_PEERCRED). */
 export interface Credentials {
@@ -64,10 +70,10 @@ export interface StreamSockets {
 }
 
 export interface DatagramSockets {
-  /** A socket bound to a numeric IP address. */
-  bind(at: { readonly address: string; readonly port: number }): Promise<DatagramSocket>;
+  /** A socket bound to a numeric IP address. `pollUs` as of a `ByteStream`. */
+  bind(at: IpAddress, pollUs: number): Promise<DatagramSocket>;
   /** One that sends to `to`, and receives from there alone. */
-  connect(to: { readonly address: string; readonly port: number }): Promise<DatagramSocket>;
+  connect(to: IpAddress, pollUs: number): Promise<DatagramSocket>;
 }
 
 export interface Pipes {

@@ -3,7 +3,7 @@ import { RpcError, Status, type Connection, type TransportOptions } from "@sluic
 import type { Native } from "@sluice/native";
 import { untilAborted } from "../abort.js";
 import { errorCode, systemError } from "../errors.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import { QueueChannel, type Outbound } from "./channel.js";
 import { openOutbound, queueConnection } from "./connection.js";
 import { Inbound } from "./inbound.js";
@@ -41,6 +41,7 @@ export async function connectQueue<Target>(
 ): Promise<Connection> {
   const target = kind.parse(address, options);
   requireSameUser(options);
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   signal?.throwIfAborted();
 
@@ -67,7 +68,7 @@ export async function connectQueue<Target>(
   try {
     const knocked = (outbound = openOutbound((handler) => kind.knock(target, address, handler)));
     const reply = kind.makeReply(target, address, inbound);
-    inbound.listen(reply.queue);
+    inbound.listen(reply.queue, pollUs);
     const share = Share.whole(reply.slots);
     announce(knocked, reply.reference, secret, share.base, settle!.reject);
     const deadline = performance.now() + ANSWER_MS;
@@ -83,6 +84,7 @@ export async function connectQueue<Target>(
 
     outbound = kind.enter(target, reference, knocked);
     if (outbound !== knocked) knocked.close();
+    outbound.queue.poll(pollUs);
     const self = { connection: destination.connection, secret };
     const channel = new QueueChannel(self, destination, outbound, inbound, share, limit);
     const connection = queueConnection(channel, address, outbound);

@@ -33,8 +33,9 @@ export class Inbound implements QueueHandler {
   }
 
   /** Begins to receive from `queue`, which is closed when there is no connection any more, and `stopListening` was called. */
-  listen(queue: MessageQueue): void {
+  listen(queue: MessageQueue, pollUs: number): void {
     this.#queue = queue;
+    queue.poll(pollUs);
     this.#listening = true;
     queue.start();
   }

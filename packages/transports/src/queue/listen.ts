@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import type { Connection, Listener, TransportOptions } from "@sluice/core";
 import type { Native } from "@sluice/native";
 import { systemError } from "../errors.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import { QueueChannel, type Outbound } from "./channel.js";
 import { openOutbound, queueConnection } from "./connection.js";
 import { Inbound } from "./inbound.js";
@@ -35,6 +35,7 @@ export async function listenQueue<Target>(
 ): Promise<Listener> {
   const target = kind.parse(address, options);
   requireSameUser(options);
+  const pollUs = pollOption(options);
   signalOption(options)?.throwIfAborted();
 
   let listening = true;
@@ -57,7 +58,7 @@ export async function listenQueue<Target>(
       throw systemError(error, "listen at", address);
     }
   })();
-  inbound.listen(server.queue);
+  inbound.listen(server.queue, pollUs);
 
   const onAnnouncement = (announcement: Announcement, secret: number, limit: number): void => {
     let outbound: Outbound;
@@ -79,6 +80,7 @@ export async function listenQueue<Target>(
         // Its queue is gone or full, so it is not a client that waits for an answer.
       }
     };
+    outbound.queue.poll(pollUs);
     const share = unconfirmed.size < MAX_UNCONFIRMED ? server.slots.admit() : undefined;
     if (share === undefined) {
       answer(REFUSE, encodeRefusal(server.crowded));

@@ -1,13 +1,13 @@
 import type { Connection, Listener, Peer, TransportOptions } from "@sluice/core";
 import type { Native, Segment, SegmentKind } from "@sluice/native";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform, StreamSocket } from "../platform/index.js";
 import type { UnixAddress } from "../unix/address.js";
 import { connectSocket } from "../unix/connect.js";
 import { listenSocket } from "../unix/listen.js";
 import { RingConnection } from "./connection.js";
 import { receiveSegment, sendRefusal, sendSegment } from "./handshake.js";
-import { blockOption, capacityOption, pollOption } from "./options.js";
+import { blockOption, capacityOption } from "./options.js";
 
 /** Where the segments of a listener come from; `directory` is where files are made. */
 export interface SegmentSource {

@@ -9,11 +9,6 @@ export const DEFAULT_CAPACITY = 256 * 1024;
 /** The bytes of each block, where there are blocks, unless the option `block` says otherwise: a message of 1 MiB with all its metadata. */
 export const DEFAULT_BLOCK_BYTES = 1024 * 1024 + 128 * 1024;
 
-/** How long an endpoint polls before it sleeps, unless the option `poll` says otherwise: about what waking it costs. */
-export const DEFAULT_POLL_US = 50;
-
-export const MAX_POLL_US = 1000;
-
 /** The option `capacity`: bytes of each ring of a connection. */
 export function capacityOption(options: TransportOptions): number {
   const value = options["capacity"];
@@ -44,15 +39,4 @@ export function blockOption(options: TransportOptions, kind: SegmentKind): numbe
     throw invalidOption("block", value, `a multiple of ${PAGE_BYTES} up to ${MAX_BLOCK_BYTES} (bytes), or 0`);
   }
   return value as number;
-}
-
-/** The option `poll: { us }`: for how many microseconds at most this end polls before it sleeps. */
-export function pollOption(options: TransportOptions): number {
-  const value = options["poll"];
-  if (value === undefined) return DEFAULT_POLL_US;
-  const us = typeof value === "object" && value !== null ? (value as { us?: unknown }).us : undefined;
-  if (typeof us !== "number" || !Number.isInteger(us) || us < 0 || us > MAX_POLL_US) {
-    throw invalidOption("poll", value, `{ us: N } with an integer N from 0 (never) to ${MAX_POLL_US}`);
-  }
-  return us;
 }

@@ -1,5 +1,5 @@
 import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import { parseNothing } from "../pipe/connect.js";
 import { acceptOne } from "../pipe/listen.js";
 import type { Platform } from "../platform/index.js";
@@ -14,6 +14,7 @@ export async function listen(
   options: TransportOptions,
 ): Promise<Listener> {
   parseNothing(address, "stdio");
+  const pollUs = pollOption(options);
   signalOption(options)?.throwIfAborted();
   if (taken) {
     throw new RpcError(
@@ -33,5 +34,5 @@ export async function listen(
     }
   }
   taken = true;
-  return acceptOne(platform.pipes.takeStandard(), address, accept);
+  return acceptOne(platform.pipes.takeStandard(), address, accept, pollUs);
 }

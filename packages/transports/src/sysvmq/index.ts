@@ -6,7 +6,9 @@ import { sysvQueues } from "./kind.js";
 
 /**
  * `sysvmq:KEY`: System V message queues (sysvipc(7)), for processes of one user. KEY is a number, as ftok(3) makes them, in
- * decimal or with 0x. No options of its own.
+ * decimal or with 0x.
+ *
+ * Option of `connect` and `listen`: `poll`, as of `unix:`.
  */
 export function createSysvmqTransport(native: Native): Transport {
   const kind = sysvQueues(native);

@@ -2,7 +2,7 @@ import { RpcError, type Connection, type TransportOptions } from "@sluice/core";
 import { invalidAddress } from "../address.js";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { parseTcpAddress, resolveHost, type TcpAddress } from "./address.js";
 import { tcpConnection } from "./connection.js";
@@ -13,9 +13,10 @@ export async function connect(
   options: TransportOptions,
 ): Promise<Connection> {
   const at = parseTcpAddress(address);
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   return connectInTurn(address, at, signal, async (ip) =>
-    tcpConnection(await platform.sockets.connect({ address: ip, port: at.port }, signal), address),
+    tcpConnection(await platform.sockets.connect({ address: ip, port: at.port }, signal), address, pollUs),
   );
 }
 

@@ -12,10 +12,9 @@ export function traitsOf(remoteAddress: string | undefined): Traits {
   return remoteAddress !== undefined && isLoopback(remoteAddress) ? LOCAL : REMOTE;
 }
 
-export function tcpConnection(socket: StreamSocket, address: string): Connection {
+export function tcpConnection(socket: StreamSocket, address: string, pollUs: number): Connection {
   const { remote } = socket;
-  return new StreamConnection((handler) => socket.open(handler), socket.input, traitsOf(remote?.address), {
-    address,
-    ...(remote && { remoteAddress: remote.address, remotePort: remote.port }),
-  });
+  const peer = { address, ...(remote && { remoteAddress: remote.address, remotePort: remote.port }) };
+  const traits = traitsOf(remote?.address);
+  return new StreamConnection((handler) => socket.open(handler, pollUs), socket.input, traits, peer);
 }

@@ -9,7 +9,7 @@ import { listen } from "./listen.js";
  * `tcp://HOST:PORT`: TCP with TCP_NODELAY, over IPv4 or IPv6 (in brackets). Names are resolved by `node:dns`; connecting tries
  * each address of a name in turn, listening takes the first. Port 0 lets the kernel choose one: `listener.address` says which.
  *
- * Options of `listen`: `insecure: true` allows an address that other hosts can reach, which is refused otherwise.
+ * Option of `connect` and `listen`: `poll`, as of `unix:`. Of `listen`: `insecure: true` allows an address that other hosts can reach, which is refused otherwise.
  */
 export function createTcpTransport(platform: Platform, addon?: Native): Transport {
   return {

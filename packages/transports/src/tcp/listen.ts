@@ -1,7 +1,7 @@
 import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
-import { booleanOption, signalOption } from "../options.js";
+import { booleanOption, pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { formatTcpAddress, isLoopback, parseTcpAddress, resolveHost } from "./address.js";
 import { tcpConnection } from "./connection.js";
@@ -14,6 +14,7 @@ export async function listen(
 ): Promise<Listener> {
   const { host, port } = parseTcpAddress(address);
   const insecure = booleanOption(options, "insecure") ?? false;
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   const [ip] = await untilAborted(resolveHost(host, "listen at", address), signal);
   if (!insecure && !isLoopback(ip!)) {
@@ -25,7 +26,7 @@ export async function listen(
   }
   let bound = address;
   const server = await platform.sockets
-    .listen({ address: ip!, port }, 0, (socket) => accept(tcpConnection(socket, bound)))
+    .listen({ address: ip!, port }, 0, (socket) => accept(tcpConnection(socket, bound, pollUs)))
     .catch((error: unknown) => {
       throw systemError(error, "listen at", address);
     });

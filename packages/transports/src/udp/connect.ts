@@ -1,5 +1,5 @@
 import type { Connection, TransportOptions } from "@sluice/core";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { isLoopback, parseTcpAddress } from "../tcp/address.js";
 import { connectInTurn } from "../tcp/connect.js";
@@ -13,13 +13,14 @@ export async function connect(
   options: TransportOptions,
 ): Promise<Connection> {
   const at = parseTcpAddress(address, "udp");
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   const secret = secretOption(options);
   const parameters = parametersOption(options);
   const checkSecurity = securityOption(options);
   return connectInTurn(address, at, signal, async (ip) => {
     checkSecurity(ip, "connect to", address);
-    const socket = await platform.datagrams.connect({ address: ip, port: at.port });
+    const socket = await platform.datagrams.connect({ address: ip, port: at.port }, pollUs);
     const endpoint = new ClientEndpoint(loop, socket, {
       address,
       remoteAddress: ip,

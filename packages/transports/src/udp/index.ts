@@ -11,6 +11,7 @@ import { listen } from "./listen.js";
  * - `secret`: 32 random bytes, or their 64 hexadecimal digits, that both ends have (`sluice secret` prints one). All packets are then encrypted
  *   and authenticated, under keys of each connection's own. The bytes are copied.
  * - `idleTimeoutMs`: after how long a silence the peer counts as gone, from 500 to 600,000; the shorter one of both ends'. Default 30,000.
+ * - `poll`: as of `unix:`. A server's socket keeps that of the listener that has bound it.
  * - `insecure: true` allows addresses beyond this host without a secret, which are refused otherwise.
  */
 export function createUdpTransport(platform: Platform): Transport {

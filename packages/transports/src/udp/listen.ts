@@ -1,7 +1,7 @@
 import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import type { Platform } from "../platform/index.js";
 import { formatTcpAddress, parseTcpAddress, resolveHost } from "../tcp/address.js";
 import { loop } from "./loop.js";
@@ -21,6 +21,7 @@ export async function listen(
   options: TransportOptions,
 ): Promise<Listener> {
   const { host, port } = parseTcpAddress(address, "udp");
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   const secret = secretOption(options);
   const parameters = parametersOption(options);
@@ -34,7 +35,7 @@ export async function listen(
     throw new RpcError(Status.ALREADY_EXISTS, inUse);
   }
   if (endpoint === undefined) {
-    const socket = await platform.datagrams.bind({ address: ip!, port }).catch((error: unknown) => {
+    const socket = await platform.datagrams.bind({ address: ip!, port }, pollUs).catch((error: unknown) => {
       throw systemError(error, "listen at", address);
     });
     const key = keyOf(ip!, socket.port);

@@ -4,6 +4,6 @@ import type { StreamSocket } from "../platform/index.js";
 
 export const TRAITS: Traits = { maxFrameBytes: MAX_FRAME_BYTES, peerDeath: "carrier", reconnectable: true };
 
-export function unixConnection(socket: StreamSocket, peer: Peer): Connection {
-  return new StreamConnection((handler) => socket.open(handler), socket.input, TRAITS, peer);
+export function unixConnection(socket: StreamSocket, peer: Peer, pollUs: number): Connection {
+  return new StreamConnection((handler) => socket.open(handler, pollUs), socket.input, TRAITS, peer);
 }

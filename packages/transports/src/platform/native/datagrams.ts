@@ -1,7 +1,7 @@
 import type { DatagramChannel, Native } from "@sluice/native";
 import { formatIp, portOf } from "../../udp/route.js";
 import { ADDRESS, SCOPE, type DatagramHandler, type DatagramSocket, type Route } from "../../udp/socket.js";
-import type { DatagramSockets } from "../index.js";
+import type { DatagramSockets, IpAddress } from "../index.js";
 
 /** How much of a full socket's memory is bytes of full packets, which mostly come joined. Measured on loopback. */
 const PACKETS_SHARE = 0.75;
@@ -15,14 +15,16 @@ class NativeDatagrams implements DatagramSocket {
   constructor(
     native: Native,
     words: Int32Array,
-    address: { readonly address: string; readonly port: number },
+    address: IpAddress,
     connected: boolean,
+    pollUs: number,
   ) {
-    this.#channel = new native.DatagramChannel(address, connected, {
-      onPackets: (end) => this.#handler.onPackets(native.readSlab, words, end),
+    const handler = {
+      onPackets: (end: number) => this.#handler.onPackets(native.readSlab, words, end),
       onRefused: () => this.#handler.onRefused(words, ADDRESS),
-      onError: (error) => this.#handler.onError(error),
-    });
+      onError: (error: Error) => this.#handler.onError(error),
+    };
+    this.#channel = new native.DatagramChannel(address, connected, handler, pollUs);
     const bound = this.#channel.address();
     this.port = "port" in bound ? bound.port : 0;
     this.heldBytes = Math.floor(this.#channel.receiveBufferBytes() * PACKETS_SHARE);
@@ -66,7 +68,7 @@ export function createDatagrams(native: Native): DatagramSockets {
   const { buffer, byteOffset, length } = native.readSlab;
   const words = new Int32Array(buffer, byteOffset, length >> 2);
   return {
-    bind: async (at) => new NativeDatagrams(native, words, at, false),
-    connect: async (to) => new NativeDatagrams(native, words, to, true),
+    bind: async (at, pollUs) => new NativeDatagrams(native, words, at, false, pollUs),
+    connect: async (to, pollUs) => new NativeDatagrams(native, words, to, true, pollUs),
   };
 }

@@ -26,9 +26,9 @@ class NativeSocket implements StreamSocket {
     return this.#native.readSlab;
   }
 
-  open(handler: ByteChannelHandler): ByteChannel {
+  open(handler: ByteChannelHandler, pollUs: number): ByteChannel {
     if (this.credentials !== undefined) this.#native.setSendBuffer(this.fd, UNIX_SEND_BUFFER_BYTES);
-    return new this.#native.ByteChannel(this.fd, this.fd, handler);
+    return new this.#native.ByteChannel(this.fd, this.fd, handler, { pollMicroseconds: pollUs });
   }
 
   destroy(): void {
