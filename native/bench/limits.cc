@@ -25,7 +25,8 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr char kUsage[] =
-    "usage: limits --transport ring-polled|ring-sleeping|unix|unix-kept|pipe|pipe-kept|fifo|mq|sysvmq|tcp|udp|memcpy\n"
+    "usage: limits --transport ring-polled|ring-sleeping|unix|unix-polled|unix-kept|pipe|pipe-polled|pipe-kept|fifo|mq|\n"
+    "              sysvmq|tcp|udp|memcpy\n"
     "              --bytes N --in-flight K --seconds S [--capacity BYTES] [--server-cpu N] [--client-cpu N]\n";
 
 struct Options {
@@ -256,6 +257,8 @@ void Run(const Options& options) {
   if (transport == "ring-sleeping") return MeasureRing<false>(options);
   if (transport == "unix") return MeasureBetweenProcesses(options, UnixLinks);
   if (transport == "pipe") return MeasureBetweenProcesses(options, PipeLinks);
+  if (transport == "unix-polled") return MeasureBetweenProcesses(options, [] { return Polling(UnixLinks()); });
+  if (transport == "pipe-polled") return MeasureBetweenProcesses(options, [] { return Polling(PipeLinks()); });
   if (transport == "unix-kept") return MeasureBetweenProcesses(options, [] { return Keeping(UnixLinks()); });
   if (transport == "pipe-kept") return MeasureBetweenProcesses(options, [] { return Keeping(PipeLinks()); });
   if (transport == "fifo") return MeasureBetweenProcesses(options, FifoLinks);

@@ -70,6 +70,12 @@ class StreamLink {
     buffer_.reset();
   }
 
+  // Waits by asking again and again, instead of by blocking.
+  void Poll() {
+    polls_ = true;
+    os::SetNonBlocking(in_.get(), true);
+  }
+
   size_t max_message() const { return SIZE_MAX; }
 
   size_t Send(Bytes bytes) {
@@ -91,21 +97,31 @@ class StreamLink {
   void Wait(bool sending) {
     if (sending) {
       pollfd items[] = {{in_.get(), POLLIN, 0}, {out_ ? out_.get() : in_.get(), POLLOUT, 0}};
-      os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
+      while (os::Check(os::Uninterrupted([&] { return poll(items, 2, polls_ ? 0 : -1); }), "poll") == 0) sched_yield();
       if (items[0].revents == 0) return;
     }
     // By the process that uses it, and all of it at once: memory that is shared with a parent, or only promised, is slow at first.
     if (buffer_ == nullptr) buffer_.reset(new uint8_t[buffer_bytes_]());
     if (position_ + kBufferBytes > buffer_bytes_) position_ = 0;
-    const ssize_t count = os::Uninterrupted([&] { return read(in_.get(), buffer_.get() + position_, kBufferBytes); });
+    ssize_t count;
+    for (uint32_t looks = 1;; ++looks) {
+      count = os::Uninterrupted([&] { return read(in_.get(), buffer_.get() + position_, kBufferBytes); });
+      if (count != -1 || errno != EAGAIN) break;
+      // In case the other process is on this CPU.
+      if (looks % 64 == 0) sched_yield();
+    }
     if (count == 0) throw PeerGone();
     received_ = static_cast<size_t>(os::Check(static_cast<int>(count), "read"));
   }
 
-  void WaitForRoom() { AwaitEvents(out_ ? out_.get() : in_.get(), POLLOUT); }
+  void WaitForRoom() {
+    pollfd item{out_ ? out_.get() : in_.get(), POLLOUT, 0};
+    while (os::Check(os::Uninterrupted([&] { return poll(&item, 1, polls_ ? 0 : -1); }), "poll") == 0) sched_yield();
+  }
 
  private:
   os::UniqueFd in_, out_;
+  bool polls_ = false;
   size_t buffer_bytes_ = kBufferBytes;
   std::unique_ptr<uint8_t[]> buffer_;
   // Where the next bytes go; while `received_` is not 0, where the last ones are.
@@ -388,6 +404,12 @@ inline constexpr size_t kCollectedBytes = 32 << 20;
 inline std::pair<StreamLink, StreamLink> Keeping(std::pair<StreamLink, StreamLink> links) {
   links.first.Keep(kCollectedBytes);
   links.second.Keep(kCollectedBytes);
+  return links;
+}
+
+inline std::pair<StreamLink, StreamLink> Polling(std::pair<StreamLink, StreamLink> links) {
+  links.first.Poll();
+  links.second.Poll();
   return links;
 }
 

@@ -14,7 +14,7 @@ class PollWindow {
   void NoteSent(uint64_t now, uint64_t max_ns) {
     if (max_ns == 0) return;
     // Nothing came until this side went on by itself: polling for as long would have been in vain.
-    if (last_action_ == kReceived && Since(now) > kHopefulWindows * max_ns) Learn(Since(now), max_ns);
+    if (Since(now) > kHopefulWindows * max_ns) Learn(Since(now), max_ns);
     Note(kSent, now, max_ns);
   }
 
@@ -55,8 +55,8 @@ class PollWindow {
     int hopeless_waits = 0;
   };
 
-  // `now` may have been read before the last action began.
-  uint64_t Since(uint64_t now) const { return now > last_active_ ? now - last_active_ : 0; }
+  // How long ago the last action was: 0 if there was none, or if `now` was read before it.
+  uint64_t Since(uint64_t now) const { return max_ns_ != 0 && now > last_active_ ? now - last_active_ : 0; }
 
   void Note(Action action, uint64_t now, uint64_t max_ns) {
     last_action_ = action;

@@ -25,6 +25,8 @@ export interface Subject {
   readonly maxConnections?: number;
   /** Whether its connections have memory for large frames (`Connection.large`); false by default. */
   readonly largeFrames?: boolean;
+  /** Whether its ends poll before they sleep, and so take the option `poll`; false by default. */
+  readonly polls?: boolean;
   /** Whether its connections are of other transports, whose addresses their peers have; false by default. */
   readonly delegates?: boolean;
 }

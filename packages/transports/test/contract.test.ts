@@ -27,6 +27,7 @@ describeTransport("auto", {
   transport: auto,
   address: () => `auto:${names++}`,
   module: { url, export: "auto" },
+  polls: nativeTransports !== undefined,
   // Of shared memory, which it takes where there is any.
   largeFrames: nativeTransports !== undefined,
   malformed: ["auto:", "auto:a/b", "auto:..", "auto:a\0b", `auto:${"a".repeat(107)}`],
@@ -42,6 +43,7 @@ for (const { name, transports } of variants) {
     transport: unix,
     address: () => `unix:${freshPath()}`,
     module: { url, export: `${name}Transports.unix` },
+    polls: name === "native",
     malformed: ["unix:", "unix:@", `unix:/${"a".repeat(107)}`, "unix:/a\0b"],
   });
 
@@ -50,6 +52,7 @@ for (const { name, transports } of variants) {
       transport: unix,
       address: () => `unix:@sluice-test-${process.pid}-${names++}`,
       module: { url, export: `${name}Transports.unix` },
+      polls: true,
       malformed: [`unix:@${"a".repeat(108)}`],
     });
 
@@ -57,6 +60,7 @@ for (const { name, transports } of variants) {
       transport: shm,
       address: () => `shm:${freshPath(".shm")}`,
       module: { url, export: "nativeTransports.shm" },
+      polls: true,
       largeFrames: true,
       malformed: ["shm:", "shm:a/b", "shm:..", `shm:/${"a".repeat(107)}`, "shm:/a\0b"],
     });
@@ -65,6 +69,7 @@ for (const { name, transports } of variants) {
       transport: mmap,
       address: () => `mmap:${freshPath(".mmap")}`,
       module: { url, export: "nativeTransports.mmap" },
+      polls: true,
       malformed: ["mmap:", `mmap:/${"a".repeat(107)}`, "mmap:/a\0b"],
     });
 
@@ -72,6 +77,7 @@ for (const { name, transports } of variants) {
       transport: fifo,
       address: () => `fifo:${freshPath(".fifo")}`,
       module: { url, export: "nativeTransports.fifo" },
+      polls: true,
       malformed: ["fifo:", "fifo:/", `fifo:/${"a".repeat(256)}`, "fifo:/a\0b"],
     });
   }
@@ -81,6 +87,7 @@ for (const { name, transports } of variants) {
       transport: mq,
       address: () => `mq:/sluice-test-${process.pid}-${names++}`,
       module: { url, export: "nativeTransports.mq" },
+      polls: true,
       malformed: ["mq:", "mq:name", "mq:/", "mq:/a/b", "mq:/..", `mq:/${"a".repeat(256)}`, "mq:/a\0b"],
       noticesDeath: true,
       maxConnections: 20,
@@ -92,6 +99,7 @@ for (const { name, transports } of variants) {
       transport: sysvmq,
       address: () => `sysvmq:${randomInt(1, 2 ** 31)}`,
       module: { url, export: "nativeTransports.sysvmq" },
+      polls: true,
       malformed: ["sysvmq:", "sysvmq:0", "sysvmq:-1", "sysvmq:name", "sysvmq:1.5", "sysvmq:0x100000000"],
       noticesDeath: true,
     });
@@ -102,6 +110,7 @@ for (const { name, transports } of variants) {
       transport: tcp,
       address: () => `tcp://${host}:0`,
       module: { url, export: `${name}Transports.tcp` },
+      polls: name === "native",
       malformed: [
         "tcp:",
         "tcp://127.0.0.1",
@@ -123,6 +132,7 @@ for (const { name, transports } of variants) {
       // Without the addon a server learns of its clients' death by their silence alone.
       options: { idleTimeoutMs: 2000, ...options },
       module: { url, export: `${name}Transports.udp` },
+      polls: name === "native",
       malformed: ["udp:", "udp://127.0.0.1", "udp://:80", "udp://::1:80", "udp://127.0.0.1:65536"],
     });
   }

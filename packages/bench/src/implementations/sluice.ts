@@ -62,7 +62,7 @@ export const sluice: Implementation = {
 
 /** Of both ends, where they differ from the defaults. */
 function options(transport: string): TransportOptions {
-  if (transport === "shm-nopoll") return { poll: { us: 0 } };
+  if (transport.endsWith("-nopoll")) return { poll: { us: 0 } };
   return transport === "udp-secret" ? { secret: "5e".repeat(32) } : {};
 }
 
@@ -74,6 +74,7 @@ function listenAddress(transport: string, directory: string): string {
     case "stdio":
       return `${transport}:`;
     case "unix":
+    case "unix-nopoll":
       return `unix:${join(directory, "sluice.sock")}`;
     case "tcp":
       return "tcp://127.0.0.1:0";

@@ -142,6 +142,22 @@ export function describeListening(fixture: TransportFixture): void {
       const error = await refusal(fixture.connect(address, options), Status.INVALID_ARGUMENT);
       expect(error.message).to.contain("signal").and.to.contain('"soon"').and.to.contain("AbortSignal");
     });
+
+    if (subject.polls) {
+      it("refuses a time to poll that cannot be, and names the option", async () => {
+        const site = await fixture.site();
+        for (const poll of [50, { us: -1 }, { us: 0.5 }, { us: 1001 }, { us: "50" }, {}, null]) {
+          const options = { ...fixture.options, poll };
+          for (const refused of [
+            transport.connect(site.listener.address, options),
+            transport.listen(await subject.address(), (connection) => connection.destroy(), options),
+          ]) {
+            const error = await refusal(refused, Status.INVALID_ARGUMENT);
+            expect(error.message).to.include("option poll must be { us: N } with an integer N from 0");
+          }
+        }
+      });
+    }
   });
 }
 

@@ -104,6 +104,43 @@ export function describeProcesses(fixture: TransportFixture, module: NonNullable
       sending = false;
     });
 
+    if (subject.polls) {
+      it("does not sleep while answers come soon, if it may poll for as long", async () => {
+        const program = run("listen-echo", await subject.address());
+        const poll = { us: 1000 };
+        const near = fixture.endpoint(await fixture.connect(await program.line(), { poll })).start();
+        /** For how many milliseconds the event loop waits during twenty exchanges. */
+        const asleep = async (): Promise<number> => {
+          const before = performance.eventLoopUtilization();
+          for (let i = 0; i < 20; i++) {
+            const { frameCount } = near;
+            near.send(makeFrame(0, 64));
+            await near.received(frameCount + 1);
+          }
+          return performance.eventLoopUtilization(before).idle;
+        };
+        // On a machine that is busy an answer may take longer now and then.
+        let tries = 0;
+        while ((await asleep()) > 0) expect(++tries, "times in which it slept").to.be.below(500);
+      });
+
+      it("carries frames whether it polls or not", async () => {
+        const site = await fixture.site();
+        for (const us of [0, 1, 1000]) {
+          const accepted = site.next();
+          const near = fixture.endpoint(await fixture.connect(site.listener.address, { poll: { us } })).start();
+          const far = fixture.endpoint(await accepted).start();
+          for (let i = 0; i < 50; i++) {
+            near.send(makeFrame(i, 100));
+            await far.received(i + 1);
+            far.send(far.frames[i]!);
+            await near.received(i + 1);
+          }
+          expect(near.frames).to.deep.equal(far.frames);
+        }
+      });
+    }
+
     it("keeps the process alive while the connection lives, and not longer", async () => {
       const site = await fixture.site();
       const program = run("connect-echo", site.listener.address);

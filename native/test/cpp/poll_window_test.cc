@@ -1,0 +1,136 @@
+#include "../../src/os/poll_window.h"
+
+#include "check.h"
+
+using sluice::os::PollWindow;
+
+namespace {
+
+constexpr uint64_t kMax = 50'000;
+constexpr uint64_t kInTime = 20'000;
+constexpr uint64_t kHopeful = 150'000;
+constexpr uint64_t kLate = 1'000'000;
+
+// One end of a conversation, and the time there.
+struct End {
+  PollWindow window;
+  uint64_t now = 1'000'000'000;
+
+  // Sends, and has the answer after so long.
+  void Call(uint64_t answered_after) {
+    window.NoteSent(now, kMax);
+    now += answered_after;
+    window.NoteReceived(now, kMax);
+  }
+
+  uint64_t AfterSending() {
+    window.NoteSent(now, kMax);
+    return window.length();
+  }
+};
+
+}  // namespace
+
+TEST("PollWindow is open from an action on for as long as it is") {
+  PollWindow window;
+  CHECK(!window.IsOpen(1'000));
+  window.NoteSent(1'000'000, kMax);
+  CHECK_EQUAL(window.length(), kMax);
+  CHECK(window.IsOpen(1'000'000 + kMax - 1));
+  CHECK(!window.IsOpen(1'000'000 + kMax));
+  window.Prolong(1'040'000);
+  CHECK(window.IsOpen(1'040'000 + kMax - 1));
+  window.Prolong(1'000'000);
+  CHECK(window.IsOpen(1'040'000 + kMax - 1));
+}
+
+TEST("PollWindow shrinks to nothing where polling does not pay, and grows where it does") {
+  End end;
+  end.Call(kInTime);
+  CHECK_EQUAL(end.AfterSending(), kMax);
+  end.Call(kLate);
+  CHECK_EQUAL(end.AfterSending(), kMax / 2);
+  end.Call(kLate);
+  CHECK_EQUAL(end.AfterSending(), kMax / 4);
+  end.Call(kLate);
+  CHECK_EQUAL(end.AfterSending(), 0u);
+  for (int i = 0; i < 100; ++i) end.Call(kLate);
+  end.Call(kInTime);
+  CHECK_EQUAL(end.AfterSending(), kMax / 4);
+  end.Call(kInTime);
+  end.Call(kInTime);
+  CHECK_EQUAL(end.AfterSending(), kMax);
+}
+
+TEST("PollWindow learns apart what comes after sending and after receiving") {
+  PollWindow window;
+  uint64_t now = 1'000'000'000;
+  // A server: the answer is at once, the next request is late.
+  for (int i = 0; i < 10; ++i) {
+    window.NoteReceived(now, kMax);
+    window.NoteSent(now + kInTime, kMax);
+    now += kLate;
+  }
+  CHECK_EQUAL(window.length(), 0u);
+  window.NoteReceived(now, kMax);
+  CHECK_EQUAL(window.length(), kMax);
+}
+
+TEST("PollWindow takes what this side does late by itself for polling in vain") {
+  PollWindow window;
+  uint64_t now = 1'000'000'000;
+  // A client that pauses after each answer.
+  for (int i = 0; i < 10; ++i) {
+    window.NoteSent(now, kMax);
+    window.NoteReceived(now + kInTime, kMax);
+    now += kLate;
+  }
+  CHECK_EQUAL(window.length(), 0u);
+  window.NoteSent(now, kMax);
+  CHECK_EQUAL(window.length(), kMax);
+  // One that sends what needs no answer.
+  for (int i = 0; i < 10; ++i) window.NoteSent(now += kLate, kMax);
+  CHECK_EQUAL(window.length(), 0u);
+}
+
+TEST("PollWindow hopes for a peer that may begin to poll, but not for ever") {
+  End end;
+  for (int i = 0; i < 3; ++i) end.Call(kLate);
+  CHECK_EQUAL(end.AfterSending(), 0u);
+  // Both ends slept: polling would have been enough.
+  for (int i = 0; i < 10; ++i) end.Call(kHopeful);
+  CHECK_EQUAL(end.AfterSending(), kMax);
+  // It never is.
+  for (int i = 0; i < 100; ++i) end.Call(kHopeful);
+  CHECK_EQUAL(end.AfterSending(), 0u);
+  // From time to time it is tried again: for so many calls of so many.
+  int polled = 0;
+  for (int i = 0; i < 11'000; ++i) {
+    end.Call(kHopeful);
+    if (end.AfterSending() > 0) ++polled;
+  }
+  CHECK(polled > 300);
+  CHECK(polled < 1'100);
+  // Until it was right.
+  for (int i = 0; i < 3; ++i) end.Call(kInTime);
+  for (int i = 0; i < 10; ++i) end.Call(kHopeful);
+  CHECK_EQUAL(end.AfterSending(), kMax);
+}
+
+TEST("PollWindow leaves those out that do not poll") {
+  PollWindow window;
+  window.NoteSent(1'000'000, kMax);
+  window.NoteReceived(5'000'000, 0);
+  window.NoteSent(6'000'000, 0);
+  CHECK_EQUAL(window.length(), kMax);
+  CHECK(!window.IsOpen(6'000'000));
+}
+
+TEST("PollWindow takes a time that was read before the last action for that of the action") {
+  PollWindow window;
+  window.NoteSent(1'000'000, kMax);
+  window.NoteReceived(999'000, kMax);
+  window.NoteSent(1'000'500, kMax);
+  CHECK_EQUAL(window.length(), kMax);
+  CHECK(window.IsOpen(1'000'500 + kMax - 1));
+}
