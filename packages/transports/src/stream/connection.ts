@@ -31,11 +31,15 @@ export const LINGER_MS = 2000;
 export const STALL_MS = 5000;
 
 /**
- * A turn that commits more than this sends in steps of this size instead of all at its end, so that the peer works on the
- * first part while this end still produces the rest. Otherwise a full window goes back and forth, and one of the two
- * processes always waits.
+ * What is committed in one turn goes in steps instead of all at its end, so that the peer works on the first part while this end
+ * still produces the rest. Otherwise a full window goes back and forth, and one of the two processes always waits. A step is so
+ * many bytes, or half of the frames that there were between two reads lately: of fewer frames than this, the system calls for the
+ * halves would take longer than it saves.
  */
 const STEP_BYTES = 64 * 1024;
+const MIN_STEP_FRAMES = 8;
+/** How much of it is left at each read that was followed by fewer. */
+const KEPT_OF_MOST_FRAMES = 511 / 512;
 
 const NOTHING = new Uint8Array(0);
 
@@ -73,6 +77,12 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   #slab: WriteSlab | undefined;
   /** Where in the slab the next step ends. */
   #stepEnd = 0;
+  /** How many frames were committed since the last read, and after how many the next step ends. */
+  #frames = 0;
+  #framesEnd = MIN_STEP_FRAMES;
+  #stepFrames = MIN_STEP_FRAMES;
+  /** The most that were committed between two reads, as far as it counts still. */
+  #mostFrames = 0;
   #carry: Uint8Array | undefined;
   #carried = 0;
   #linger: NodeJS.Timeout | undefined;
@@ -134,10 +144,17 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     if (end > this.rangeEnd) throw new RangeError(`commit of ${used} bytes exceeds the reserved range`);
     this.#slab!.words[END] = end;
     this.cancel();
-    if (end >= this.#stepEnd) {
+    if (++this.#frames >= this.#framesEnd || end >= this.#stepEnd) {
       this.#stepEnd = end + STEP_BYTES;
+      this.#framesEnd = this.#frames + this.#stepFrames;
       this.#channel.flush();
     }
+  }
+
+  #noteRead(): void {
+    this.#mostFrames = Math.max(this.#frames, this.#mostFrames * KEPT_OF_MOST_FRAMES);
+    this.#framesEnd = this.#stepFrames = Math.max(MIN_STEP_FRAMES, this.#mostFrames / 2);
+    this.#frames = 0;
   }
 
   cancel(): void {
@@ -240,6 +257,7 @@ export class StreamConnection implements Connection, ByteChannelHandler {
 
   onRead(end: number): number {
     if (this.#state !== OPEN) return 0;
+    this.#noteRead();
     const memory = this.#input;
     if (this.#carried > 0) {
       const carry = this.#carry!;
