@@ -564,6 +564,13 @@ export interface Native {
   /** Calls `onExit` when the process has ended; it is closed then. Throws a `SystemError`: `ESRCH` if there is no such process. */
   readonly ProcessWatch: new (pid: number, handler: { onExit(): void }) => ProcessWatch;
 
+  /**
+   * Something was written to, or read from, a descriptor of this environment's event loop that is no channel's, such as one of
+   * Node's own sockets: poll for up to `pollMicroseconds` as a `ByteChannel` does.
+   */
+  noteWritten(pollMicroseconds: number): void;
+  noteRead(pollMicroseconds: number): void;
+
   readonly blocking: Blocking;
 
   /**

@@ -5,6 +5,7 @@
 #include "datagram_channel.h"
 #include "descriptors.h"
 #include "environment.h"
+#include "poller.h"
 #include "posix_queue.h"
 #include "process_watch.h"
 #include "ring_channel.h"
@@ -13,6 +14,7 @@
 #include "socket_connector.h"
 #include "socket_listener.h"
 #include "sysv_queue.h"
+#include "values.h"
 
 namespace sluice {
 
@@ -31,6 +33,14 @@ static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("SysvQueue", SysvQueue::Define(env));
   DefineBlockingFunctions(exports);
   DefineDescriptorFunctions(exports);
+  const auto note_written = [](const Napi::CallbackInfo& info) {
+    FromJavaScript(info.Env(), [&] { Environment::Of(info.Env()).poller().NoteWritten(ToPollNs(info[0])); });
+  };
+  const auto note_read = [](const Napi::CallbackInfo& info) {
+    FromJavaScript(info.Env(), [&] { Environment::Of(info.Env()).poller().NoteRead(ToPollNs(info[0])); });
+  };
+  exports.Set("noteWritten", Napi::Function::New(env, note_written, "noteWritten"));
+  exports.Set("noteRead", Napi::Function::New(env, note_read, "noteRead"));
   const auto exiting = [](const Napi::CallbackInfo& info) { Environment::Of(info.Env()).Exiting(); };
   exports.Set("exiting", Napi::Function::New(env, exiting, "exiting"));
   return exports;

@@ -50,6 +50,8 @@ const SAME_CPU: Timing = { leadInMs: 500, sliceMs: 1000 };
 export const POLLING = [
   { implementation: "sluice", transport: "shm", kind: "unary" },
   { implementation: "sluice", transport: "shm-nopoll", kind: "unary" },
+  { implementation: "sluice", transport: "unix", kind: "unary" },
+  { implementation: "sluice", transport: "unix-nopoll", kind: "unary" },
   { implementation: "node:net", transport: "unix", kind: "echo" },
 ] as const;
 

@@ -42,6 +42,7 @@ const SLUICE_TRANSPORTS = [
   "udp",
   "tls",
   "tcp",
+  "unix-nopoll",
   "unix",
 ];
 const CPP_TRANSPORTS = Object.keys(findImplementation("c++").transports);

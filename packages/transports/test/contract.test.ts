@@ -20,6 +20,7 @@ describeTransport("tls", {
   address: () => "tls://127.0.0.1:0",
   options: { ...localhost, ca: localhost.cert },
   module: { url, export: "tls" },
+  polls: nativeTransports !== undefined,
   malformed: ["tls:", "tls://127.0.0.1", "tls://[::1]", "tls://127.0.0.1:65536"],
 });
 

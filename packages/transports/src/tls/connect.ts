@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { checkServerIdentity, connect as tlsConnect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { RpcError, Status, type Connection, type TransportOptions } from "@sluice/core";
-import { signalOption } from "../options.js";
+import { pollOption, signalOption } from "../options.js";
 import { parseTcpAddress } from "../tcp/address.js";
 import { connectInTurn } from "../tcp/connect.js";
 import { TlsConnection } from "./connection.js";
@@ -12,6 +12,7 @@ export async function connect(address: string, options: TransportOptions): Promi
   const at = parseTcpAddress(address, "tls");
   const credentials = credentialOptions(options);
   const name = servernameOption(options) ?? at.host;
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   // The type of node:tls lacks allowHalfOpen.
   const secured: ConnectionOptions & { allowHalfOpen: boolean } = {
@@ -35,7 +36,7 @@ export async function connect(address: string, options: TransportOptions): Promi
           `cannot connect to ${address}: the server does not speak ${PROTOCOL} (ALPN)`,
         );
       }
-      return new TlsConnection(socket, address, credentials.cert !== undefined);
+      return new TlsConnection(socket, address, credentials.cert !== undefined, pollUs);
     } catch (error) {
       socket.destroy();
       throw error;

@@ -1,6 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Peer } from "@sluice/core";
-import { NodeChannel } from "../platform/node/channel.js";
+import { native } from "@sluice/native";
+import { NodeChannel, type Activity } from "../platform/node/channel.js";
 import { StreamConnection } from "../stream/connection.js";
 import { readSlab } from "../stream/slabs.js";
 import { traitsOf } from "../tcp/connection.js";
@@ -11,9 +12,10 @@ export class TlsConnection extends StreamConnection {
   /** Whether the peer may still refuse a client certificate that this end has shown it, which TLS tells nobody. */
   #mayBeRefused: boolean;
 
-  constructor(socket: TLSSocket, address: string, mayBeRefused: boolean) {
+  /** `pollUs`: for how many microseconds at most to poll before the process sleeps, where the addon is. */
+  constructor(socket: TLSSocket, address: string, mayBeRefused: boolean, pollUs: number) {
     super(
-      (handler) => new NodeChannel(socket, socket, handler),
+      (handler) => new NodeChannel(socket, socket, handler, activity(pollUs)),
       readSlab,
       traitsOf(socket.remoteAddress),
       peerOf(socket, address),
@@ -39,6 +41,12 @@ export class TlsConnection extends StreamConnection {
   override onError(error: Error): void {
     super.onError(this.#mayBeRefused ? new Error(REFUSED, { cause: error }) : explained(error));
   }
+}
+
+function activity(pollUs: number): Activity | undefined {
+  if (native === undefined || pollUs === 0) return undefined;
+  const { noteRead, noteWritten } = native;
+  return { read: () => noteRead(pollUs), written: () => noteWritten(pollUs) };
 }
 
 const REFUSED =

@@ -4,7 +4,7 @@ import { createServer } from "node:tls";
 import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
-import { booleanOption, signalOption } from "../options.js";
+import { booleanOption, pollOption, signalOption } from "../options.js";
 import { formatTcpAddress, parseTcpAddress, resolveHost } from "../tcp/address.js";
 import { TlsConnection } from "./connection.js";
 import { credentialOptions, handshakeTimeoutOption, PROTOCOL } from "./options.js";
@@ -21,6 +21,7 @@ export async function listen(
   const credentials = credentialOptions(options);
   const requestCert = booleanOption(options, "requestCert") ?? false;
   const handshakeTimeout = handshakeTimeoutOption(options);
+  const pollUs = pollOption(options);
   const signal = signalOption(options);
   if (credentials.cert === undefined) {
     throw new RpcError(
@@ -59,7 +60,7 @@ export async function listen(
   server.on("secureConnection", (socket) => {
     handshaking.delete(idOf(socket));
     // A client that offers no protocol at all gets this far.
-    if (socket.alpnProtocol === PROTOCOL) accept(new TlsConnection(socket, bound, false));
+    if (socket.alpnProtocol === PROTOCOL) accept(new TlsConnection(socket, bound, false, pollUs));
     else socket.destroy();
   });
   server.listen(port, ip);

@@ -12,6 +12,12 @@ import { giveSlab, nextId, readSlab, takeSlab } from "../../stream/slabs.js";
 /** Written at once, so that a slow peer's progress shows: Node tells only when a whole write is done. */
 const WRITE_BYTES = 64 * 1024;
 
+/** Whom a channel tells when it has read, and when it has written. */
+export interface Activity {
+  read(): void;
+  written(): void;
+}
+
 let scheduled: NodeChannel[] = [];
 
 function flushScheduled(): void {
@@ -30,6 +36,7 @@ export class NodeChannel implements ByteChannel {
   readonly #reader: Socket;
   readonly #writer: Socket;
   readonly #handler: ByteChannelHandler;
+  readonly #activity: Activity | undefined;
   #slab: WriteSlab | undefined;
   /** How far the write in progress reaches in the slab; 0 when there is none. */
   #writingTo = 0;
@@ -38,7 +45,8 @@ export class NodeChannel implements ByteChannel {
   #closed = false;
   #carried = 0;
 
-  constructor(reader: Socket, writer: Socket, handler: ByteChannelHandler) {
+  constructor(reader: Socket, writer: Socket, handler: ByteChannelHandler, activity?: Activity) {
+    this.#activity = activity;
     this.#reader = reader;
     this.#writer = writer;
     this.#handler = handler;
@@ -62,6 +70,7 @@ export class NodeChannel implements ByteChannel {
   }
 
   #onData(chunk: Uint8Array): void {
+    this.#activity?.read();
     for (let at = 0; at < chunk.length && !this.#closed;) {
       const length = Math.min(chunk.length - at, readSlab.length - this.#carried);
       readSlab.set(
@@ -89,6 +98,7 @@ export class NodeChannel implements ByteChannel {
       // An error is told by the stream's event of that name.
       if (!error && !this.#closed) this.#onWritten();
     });
+    this.#activity?.written();
   }
 
   #onWritten(): void {
