@@ -263,8 +263,11 @@ export function describeQueues(subject: QueueSubject): void {
     it("server that dies while one connects is noticed", async () => {
       const server = start("listen", address);
       await line(server);
+      // The first loads the transport; the second announces itself in the turn in which it is asked to connect.
+      (await connect()).destroy();
       server.kill("SIGSTOP");
       const connecting = refusal(connect(), Status.UNAVAILABLE);
+      await setImmediate();
       server.kill("SIGKILL");
       expect((await connecting).message).to.contain("has ended");
       gone();
