@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "../os/wait.h"
 #include "environment.h"
@@ -19,6 +20,9 @@ constexpr uint64_t kMaxTurnNs = 200'000;
 
 constexpr size_t kLooksPerYield = 20;
 
+// How often to see which channels have nothing to do any more, while others have.
+constexpr uint64_t kSortNs = 1'000'000;
+
 }  // namespace
 
 Poller::Poller(Environment& environment)
@@ -32,28 +36,28 @@ Poller::Poller(Environment& environment)
 
 void Poller::Add(RingChannel& channel) {
   if (channel.listed()) return;
+  if (channels_.empty()) began_ = Now();
   channel.set_listed(true);
   channels_.push_back(&channel);
   Begin();
 }
 
 void Poller::Remove(RingChannel& channel) {
-  if (!channel.listed()) return;
+  for (std::vector<RingChannel*>* list : {&channels_, &dozing_}) {
+    std::replace(list->begin(), list->end(), &channel, static_cast<RingChannel*>(nullptr));
+  }
   channel.set_listed(false);
-  *std::find(channels_.begin(), channels_.end(), &channel) = nullptr;
 }
 
 void Poller::NoteWritten(uint64_t max_window_ns) {
   if (max_window_ns == 0) return;
   window_.NoteSent(Now(), max_window_ns);
-  looks_at_descriptors_ = true;
   Begin();
 }
 
 void Poller::NoteRead(uint64_t max_window_ns) {
   if (max_window_ns == 0) return;
   window_.NoteReceived(Now(), max_window_ns);
-  looks_at_descriptors_ = true;
   Begin();
 }
 
@@ -65,18 +69,22 @@ void Poller::Begin() {
 void Poller::Run() {
   uv_idle_stop(idle_.get());
   environment_.FlushDirty(Environment::Held::kFlush);
+  if (!channels_.empty()) WakeDozing();
 
   uint64_t now = Now();
   const uint64_t end = now + kMaxTurnNs;
+  NoteSending(now);
   for (bool done = false; !done;) {
     const bool served = Serve(now) || Spin(now);
     now = Now();
     if (served) {
+      NoteSending(now);
       window_.Prolong(now);
       done = now >= end;
     } else {
       // Whoever has the loop not wait (setImmediate, another handle that is ready) is not kept waiting either.
-      done = now >= end || !Awaits(now) || uv_backend_timeout(environment_.loop().get()) == 0 || DescriptorIsReady();
+      done = now >= end || !window_.IsOpen(now) || uv_backend_timeout(environment_.loop().get()) == 0 ||
+             DescriptorIsReady();
       // To a process that shares this processor, for which this one may be waiting.
       if (!done) sched_yield();
     }
@@ -86,9 +94,17 @@ void Poller::Run() {
   std::erase(channels_, nullptr);
   if (again) {
     uv_idle_start(idle_.get(), [](uv_idle_t*) {});
-  } else {
-    looks_at_descriptors_ = false;
-    if (channels_.empty()) uv_prepare_stop(prepare_.get());
+  } else if (channels_.empty()) {
+    uv_prepare_stop(prepare_.get());
+  }
+}
+
+void Poller::WakeDozing() {
+  for (RingChannel* channel : std::exchange(dozing_, {})) {
+    if (channel == nullptr || channel->listed()) continue;
+    channel->Rouse();
+    channel->set_listed(true);
+    channels_.push_back(channel);
   }
 }
 
@@ -114,31 +130,35 @@ bool Poller::Spin(uint64_t now) {
   return false;
 }
 
-// Whether it pays to poll on.
-bool Poller::Awaits(uint64_t now) {
+// JavaScript may have sent something since it was last asked.
+void Poller::NoteSending(uint64_t now) {
   for (RingChannel* channel : channels_) {
     if (channel != nullptr) channel->NoteSending(now);
   }
-  return window_.IsOpen(now);
 }
 
 // A look that takes nothing away from libuv, whose epoll instance tells again of what is still ready (epoll(7), level-triggered).
 // It costs a fifth of a microsecond, whatever the number of descriptors.
 bool Poller::DescriptorIsReady() const {
   epoll_event event;
-  return looks_at_descriptors_ && epoll_wait(uv_backend_fd(environment_.loop().get()), &event, 1, 0) > 0;
+  return epoll_wait(uv_backend_fd(environment_.loop().get()), &event, 1, 0) > 0;
 }
 
-// Takes out the channels that have nothing to wait for any more. Whether some must be looked at again without waiting.
+// Takes out the channels that have nothing to wait for any more. Whether some, or descriptors, must be looked at again without
+// waiting.
 bool Poller::PutToSleep(uint64_t now) {
-  const bool awaits = Awaits(now);
-  bool again = awaits && looks_at_descriptors_;
+  const bool awaits = window_.IsOpen(now);
+  // To look at each takes time, of which there are many turns.
+  if (awaits && now < sorted_ + kSortNs) return true;
+  sorted_ = now;
+  bool again = awaits;
   for (RingChannel*& channel : channels_) {
     if (channel == nullptr) continue;
     if ((awaits && channel->IsWorthALook(now)) || !channel->Sleep()) {
       again = true;
     } else {
       channel->set_listed(false);
+      if (!awaits && channel->WasActiveSince(began_)) dozing_.push_back(channel);
       channel = nullptr;
     }
   }

@@ -17,8 +17,9 @@ class Environment;
 class RingChannel;
 
 // One per environment, however many channels there are. A ring that is not listed here is asleep: its sleeping flag is
-// raised, its peer rings when there is something, and it costs nothing. Descriptors are not listed: the kernel tells of them all
-// at once.
+// raised, its peer rings when there is something, and it costs nothing. When all sleep, those that were busy until then doze: they
+// are listed again as soon as one of all is, so that not each needs its doorbell. Descriptors are not listed: the kernel tells of
+// them all at once.
 class Poller {
  public:
   explicit Poller(Environment& environment);
@@ -38,31 +39,33 @@ class Poller {
   void NoteWritten(uint64_t max_window_ns);
   void NoteRead(uint64_t max_window_ns);
 
-  // For how long to poll after the last action.
-  uint64_t window_ns() const { return window_.length(); }
-
   // Monotonic, in nanoseconds.
   static uint64_t Now() { return uv_hrtime(); }
 
  private:
   void Begin();
   void Run();
+  void WakeDozing();
   bool Serve(uint64_t now);
   bool Spin(uint64_t now);
-  bool Awaits(uint64_t now);
+  void NoteSending(uint64_t now);
   bool DescriptorIsReady() const;
   bool PutToSleep(uint64_t now);
 
   Environment& environment_;
   // A removed channel leaves a null, which Run takes out, so that what a callback does is no harm to a loop over it.
   std::vector<RingChannel*> channels_;
+  // Asleep; some may have been listed since.
+  std::vector<RingChannel*> dozing_;
+  // When the first of those that are listed was.
+  uint64_t began_ = 0;
+  // When it was last seen which of them have nothing to do.
+  uint64_t sorted_ = 0;
   Handle<uv_prepare_t> prepare_;
   // Active while a channel must be looked at again soon: the loop does not wait then.
   Handle<uv_idle_t> idle_;
 
   os::PollWindow window_;
-  // Whether something was done through a descriptor since the loop waited.
-  bool looks_at_descriptors_ = false;
 };
 
 }  // namespace sluice

@@ -14,9 +14,9 @@ namespace sluice {
 
 namespace {
 
-// To be looked at in so many turns in vain takes about as long as to be woken a few times through the doorbell. With a thousand
-// busy connections there are dozens of turns between two messages of one.
-constexpr int kMaxVainTurns = 256;
+// For how long a channel is looked at that has nothing to do while others have: a thousand busy connections may have a few
+// milliseconds between two messages of one, and to be woken through the doorbell takes as long as hundreds of looks.
+constexpr uint64_t kIdleNs = 20'000'000;
 
 }  // namespace
 
@@ -48,6 +48,7 @@ RingChannel::RingChannel(const Napi::CallbackInfo& info)
     inbound_head_ = &header.rings[1 - endpoint].head;
     outbound_tail_ = &header.rings[endpoint].tail;
     sleeping_ = &header.endpoints[endpoint].sleeping;
+    fault_ = segment.mapping()->fault;
     peer_ = &header.endpoints[1 - endpoint];
     capacity_ = segment.capacity();
 
@@ -78,7 +79,7 @@ void RingChannel::Start(const Napi::CallbackInfo&) {
 // JavaScript has sent something, and this channel was asleep.
 void RingChannel::Watch(const Napi::CallbackInfo&) {
   if (closed() || !started_) return;
-  sleeping_->store(os::kAwake, std::memory_order_release);
+  Rouse();
   environment().poller().Add(*this);
 }
 
@@ -103,7 +104,7 @@ void RingChannel::HearDoorbell(bool last) {
   if (count == -1 && errno == EAGAIN && !last) return;
   // An end of file; or an error, which a peer leaves that goes away without hearing its own doorbell.
   if (count <= 0) return CloseAndTell("onEnd", environment().env().Undefined());
-  sleeping_->store(os::kAwake, std::memory_order_release);
+  Rouse();
   environment().poller().Add(*this);
   Wake(Poller::Now());
 }
@@ -111,9 +112,11 @@ void RingChannel::HearDoorbell(bool last) {
 // Whether there is something to take, or the room that was waited for. What the peer wrote is judged by JavaScript.
 bool RingChannel::Ready() const {
   if (inbound_head_->load(std::memory_order_acquire) != word(kTaken)) return true;
-  const uint32_t tail = outbound_tail_->load(std::memory_order_acquire);
-  if (word(kWaiting) != 0 && capacity_ - (word(kPublished) - tail) >= word(kWaiting)) return true;
-  return mapping_->fault->load(std::memory_order_relaxed) != 0;
+  if (word(kWaiting) != 0 &&
+      capacity_ - (word(kPublished) - outbound_tail_->load(std::memory_order_acquire)) >= word(kWaiting)) {
+    return true;
+  }
+  return fault_->load(std::memory_order_relaxed) != 0;
 }
 
 // What is sent in answer is noted by the poller, which looks at the clock anyway.
@@ -121,7 +124,6 @@ void RingChannel::Wake(uint64_t now) {
   NoteSending(now);
   environment().poller().NoteReceived(now, max_window_ns_);
   last_active_ = now;
-  vain_turns_ = 0;
   words_[kAlone] = max_window_ns_ > 0 && environment().poller().HasOne() ? 1 : 0;
   Tell(on_wake_.Value(), {}, nullptr);
 }
@@ -131,13 +133,11 @@ void RingChannel::NoteSending(uint64_t now) {
   seen_published_ = word(kPublished);
   environment().poller().NoteSent(now, max_window_ns_);
   last_active_ = now;
-  vain_turns_ = 0;
 }
 
 // While the poller polls: whether this channel should be among what it looks at.
-bool RingChannel::IsWorthALook(uint64_t now) {
-  if (max_window_ns_ == 0) return false;
-  return now < last_active_ + environment().poller().window_ns() || ++vain_turns_ < kMaxVainTurns;
+bool RingChannel::IsWorthALook(uint64_t now) const {
+  return max_window_ns_ > 0 && now < last_active_ + kIdleNs;
 }
 
 // Raises the flag, after which the peer rings; false if there is something to do after all.
@@ -150,11 +150,14 @@ bool RingChannel::Sleep() {
   return false;
 }
 
+// Takes the flag back. The peer may have rung meanwhile: an empty bell.
+void RingChannel::Rouse() { sleeping_->store(os::kAwake, std::memory_order_release); }
+
 void RingChannel::Close(const Napi::CallbackInfo&) { Close(); }
 
 void RingChannel::Close() {
   if (!BeginClosing()) return;
-  if (listed()) environment().poller().Remove(*this);
+  environment().poller().Remove(*this);
   on_wake_.Reset();
   poll_.reset();
   fd_.Reset();

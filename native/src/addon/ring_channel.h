@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -40,10 +41,13 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
 
   // Called by the poller.
   bool Ready() const;
+
   void Wake(uint64_t now);
   void NoteSending(uint64_t now);
-  bool IsWorthALook(uint64_t now);
+  bool IsWorthALook(uint64_t now) const;
+  bool WasActiveSince(uint64_t then) const { return max_window_ns_ > 0 && last_active_ >= then; }
   bool Sleep();
+  void Rouse();
 
   uint32_t word(Word index) const { return static_cast<uint32_t>(words_[index]); }
   bool listed() const { return words_[kListed] != 0; }
@@ -54,6 +58,7 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   const os::SharedWord* inbound_head_;
   const os::SharedWord* outbound_tail_;
   os::SharedWord* sleeping_;
+  const std::atomic<uint32_t>* fault_;
   os::SegmentHeader::Endpoint* peer_;
   uint32_t capacity_;
   int32_t* words_;
@@ -68,8 +73,6 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   // How long to poll at most; 0 for not at all.
   uint64_t max_window_ns_;
   uint64_t last_active_ = 0;
-  // How often it was looked at since for the sake of others only.
-  int vain_turns_ = 0;
   uint32_t seen_published_ = 0;
 };
 
