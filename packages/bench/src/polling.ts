@@ -39,10 +39,10 @@ export interface TimerRequest {
 
 const TIMEOUT_MS = 60_000;
 const GAPS_MS = [1, 10];
-const PACED_MS = 4000;
+const PACED_MS = 3000;
 /** Long enough for compilers and collectors to have finished what the load gave them to do. */
 const SETTLE_MS = 2000;
-const IDLE_MS = 5000;
+const IDLE_MS = 3000;
 const TIMER = { delayMs: 10, times: 200 };
 const SAME_CPU: Timing = { leadInMs: 500, sliceMs: 1000 };
 
