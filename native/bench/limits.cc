@@ -25,8 +25,8 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr char kUsage[] =
-    "usage: limits --transport ring-polled|ring-sleeping|unix|unix-polled|unix-kept|pipe|pipe-polled|pipe-kept|fifo|mq|\n"
-    "              sysvmq|tcp|udp|memcpy\n"
+    "usage: limits --transport ring-polled|ring-sleeping|unix|unix-polled|unix-kept|unix-each|pipe|pipe-polled|\n"
+    "              pipe-kept|fifo|mq|sysvmq|tcp|udp|memcpy\n"
     "              --bytes N --in-flight K --seconds S [--capacity BYTES] [--server-cpu N] [--client-cpu N]\n";
 
 struct Options {
@@ -261,6 +261,9 @@ void Run(const Options& options) {
   if (transport == "pipe-polled") return MeasureBetweenProcesses(options, [] { return Polling(PipeLinks()); });
   if (transport == "unix-kept") return MeasureBetweenProcesses(options, [] { return Keeping(UnixLinks()); });
   if (transport == "pipe-kept") return MeasureBetweenProcesses(options, [] { return Keeping(PipeLinks()); });
+  if (transport == "unix-each") {
+    return MeasureBetweenProcesses(options, [&] { return EachLinks(options.bytes, options.in_flight); });
+  }
   if (transport == "fifo") return MeasureBetweenProcesses(options, FifoLinks);
   if (transport == "mq") return MeasureBetweenProcesses(options, PosixQueueLinks);
   if (transport == "sysvmq") return MeasureBetweenProcesses(options, SysvLinks);

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/msg.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -126,6 +127,58 @@ class StreamLink {
   std::unique_ptr<uint8_t[]> buffer_;
   // Where the next bytes go; while `received_` is not 0, where the last ones are.
   size_t position_ = 0;
+  size_t received_ = 0;
+};
+
+// As many Unix sockets as there are messages under way, one on each: for what many connections cost. Messages go and come in
+// order, so that each end knows at which socket the next arrives, and need not ask the kernel.
+class EachLink {
+ public:
+  static constexpr bool kMessages = true;
+
+  EachLink(std::vector<os::UniqueFd> sockets, size_t bytes) : sockets_(std::move(sockets)), bytes_(bytes) {}
+
+  size_t max_message() const { return bytes_; }
+
+  size_t Send(Bytes bytes) {
+    const ssize_t count = os::Uninterrupted(
+        [&] { return send(At(sent_), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL); });
+    if (count == -1 && errno == EAGAIN) return 0;
+    sent_ += static_cast<size_t>(os::Check(static_cast<int>(count), "send"));
+    return static_cast<size_t>(count);
+  }
+
+  Bytes Receive() {
+    if (received_ == 0) Read(MSG_DONTWAIT);
+    return {buffer_.get(), std::exchange(received_, 0)};
+  }
+
+  void Wait(bool sending) {
+    if (!sending) return Read(0);
+    pollfd items[] = {{At(read_), POLLIN, 0}, {At(sent_), POLLOUT, 0}};
+    os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
+  }
+
+  void WaitForRoom() { AwaitEvents(At(sent_), POLLOUT); }
+
+ private:
+  // The socket of the message that goes on there.
+  int At(uint64_t position) const { return sockets_[position / bytes_ % sockets_.size()].get(); }
+
+  void Read(int flags) {
+    const size_t rest = bytes_ - read_ % bytes_;
+    const ssize_t count = os::Uninterrupted([&] { return recv(At(read_), buffer_.get(), rest, flags); });
+    if (count == -1 && errno == EAGAIN) return;
+    if (count == 0) throw PeerGone();
+    received_ = static_cast<size_t>(os::Check(static_cast<int>(count), "recv"));
+    read_ += received_;
+  }
+
+  std::vector<os::UniqueFd> sockets_;
+  size_t bytes_;
+  uint64_t sent_ = 0;
+  uint64_t read_ = 0;
+  std::unique_ptr<uint8_t[]> buffer_{new uint8_t[bytes_]};
   size_t received_ = 0;
 };
 
@@ -437,6 +490,26 @@ inline std::pair<StreamLink, StreamLink> FifoLinks() {
 inline std::pair<StreamLink, StreamLink> UnixLinks() {
   auto [near, far] = os::SocketPair();
   return {StreamLink(std::move(near)), StreamLink(std::move(far))};
+}
+
+inline std::pair<EachLink, EachLink> EachLinks(size_t bytes, size_t in_flight) {
+  // Of both ends, as long as this process has them.
+  const rlim_t needed = 2 * in_flight + 64;
+  rlimit limit{};
+  os::Check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
+  if (limit.rlim_max < needed) {
+    throw os::ArgumentError("unix-each: " + std::to_string(in_flight) + " pairs of sockets need " +
+                            std::to_string(needed) + " open files: use fewer, or raise the hard limit (prlimit(1))");
+  }
+  limit.rlim_cur = std::max(limit.rlim_cur, needed);
+  os::Check(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
+  std::vector<os::UniqueFd> near, far;
+  for (size_t index = 0; index < in_flight; ++index) {
+    auto [one, other] = os::SocketPair();
+    near.push_back(std::move(one));
+    far.push_back(std::move(other));
+  }
+  return {EachLink(std::move(near), bytes), EachLink(std::move(far), bytes)};
 }
 
 inline std::pair<StreamLink, StreamLink> TcpLinks() {

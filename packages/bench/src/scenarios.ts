@@ -45,7 +45,9 @@ const SLUICE_TRANSPORTS = [
   "unix-nopoll",
   "unix",
 ];
-const CPP_TRANSPORTS = Object.keys(findImplementation("c++").transports);
+/** One message under way on each of many sockets: what is compared with many connections. */
+const CPP_EACH = "unix-each";
+const CPP_TRANSPORTS = Object.keys(findImplementation("c++").transports).filter((name) => name !== CPP_EACH);
 /** What they do with memory that is kept for a while matters to large messages alone. */
 const CPP_SMALL = CPP_TRANSPORTS.filter((transport) => !transport.endsWith("-kept"));
 /** Who has calls, over its best local transport. */
@@ -223,6 +225,7 @@ function every({ few, many, slow, limit, again, slowStreams, slowConnections }: 
     ...CPP_TRANSPORTS.flatMap((transport) => limit("c++", transport, "echo")).filter(
       ({ transport, bytes }) => transport !== "udp" || bytes < 64 * KIB,
     ),
+    ...cross("c++", CPP_EACH, "echo", [64], [1000]),
     ...STREAMED.flatMap(([implementation, transport]) =>
       streams(implementation, transport, SLOW.has(implementation) ? slowStreams : STREAM_SIZES),
     ),

@@ -31,9 +31,9 @@ describe("scenarios", () => {
     );
     const peers = ["grpc-js/unix", "zeromq/ipc", "capnweb/websocket", "vscode-jsonrpc/unix"];
     for (const id of [...carriers, ...peers]) {
-      // Which is one of the others; what matters to large messages alone; and blocking calls, one at a time.
+      // Which is one of the others; what matters to large messages, or many connections, alone; and blocking calls, one at a time.
       const inFlights =
-        id === "sluice/auto" || id === "sluice/shm-lent" || id.endsWith("-kept")
+        ["sluice/auto", "sluice/shm-lent", "c++/unix-each"].includes(id) || id.endsWith("-kept")
           ? []
           : id === "sluice/shm-sync"
             ? [1]
@@ -51,6 +51,7 @@ describe("scenarios", () => {
 
   it("measures large messages everywhere unless it must be quick, but not where a slice of them takes seconds", () => {
     const ids = defaultScenarios().map(scenarioId);
+    expect(ids).to.include("c++/unix-each/echo/64/1000");
     const large = ["65536/1", "65536/64", "1048576/1", "1048576/16"];
     for (const id of [
       "sluice/udp",

@@ -46,6 +46,7 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
       unix: "by client",
       "unix-polled": "by client",
       "unix-kept": "by client",
+      "unix-each": "by client",
       pipe: "by client",
       "pipe-polled": "by client",
       "pipe-kept": "by client",
