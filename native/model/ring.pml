@@ -190,6 +190,7 @@ inline Sleep() {
 #endif
   if
   :: ready
+  :: !ready && !roused -> roused = true /* by itself, with its bells unheard; once, or it would need no waking */
   :: !ready && on == ON_SOCKET -> atomic { endpoint[me].bells -> endpoint[me].bells = 0 }
   :: !ready && on == ON_SEMAPHORE -> atomic { endpoint[me].semaphore -> endpoint[me].semaphore = 0 } /* SYNC POINT 6 */
   fi;
@@ -212,7 +213,7 @@ proctype Side(byte me) {
   byte size;               /* of the frame to be sent next; 0: not chosen yet */
   byte value, unit, on;
   bool blocked, drained;     /* whether the last Send found no room, the last Take no frame */
-  bool ready;
+  bool ready, roused;
 
   do
   :: sent < TO_SEND && !blocked -> Send()

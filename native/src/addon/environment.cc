@@ -108,6 +108,7 @@ void Environment::MarkDirty(ByteChannel& channel) {
   if (channel.dirty_.linked()) return;
   dirty_.PushBack(channel.dirty_);
   if (dirty_count_++ == 0) prepare_->SetRef(true);
+  poller_->Begin();
 }
 
 void Environment::MarkClean(ByteChannel& channel) {

@@ -38,12 +38,14 @@ class Poller {
   // The same through a descriptor. 0: it is not polled for.
   void NoteWritten(uint64_t max_window_ns);
   void NoteRead(uint64_t max_window_ns);
+  // Something will be done before the loop waits, and then perhaps polled for. What is begun in a prepare callback comes into
+  // effect in the loop's next turn only.
+  void Begin();
 
   // Monotonic, in nanoseconds.
   static uint64_t Now() { return uv_hrtime(); }
 
  private:
-  void Begin();
   void Run();
   void WakeDozing();
   bool Serve(uint64_t now);
@@ -57,7 +59,7 @@ class Poller {
   std::vector<RingChannel*> channels_;
   // Asleep; some may have been listed since.
   std::vector<RingChannel*> dozing_;
-  // When the first of those that are listed was.
+  // Since when, at least, those that are listed have not all been told to sleep.
   uint64_t began_ = 0;
   // When it was last seen which of them have nothing to do.
   uint64_t sorted_ = 0;

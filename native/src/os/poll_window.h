@@ -13,8 +13,8 @@ class PollWindow {
   // By somebody for whom to poll for up to `max_ns`; 0 for not at all.
   void NoteSent(uint64_t now, uint64_t max_ns) {
     if (max_ns == 0) return;
-    // Nothing came until this side went on by itself: polling for as long would have been in vain.
-    if (Since(now) > kHopefulWindows * max_ns) Learn(Since(now), max_ns);
+    // Nothing came until this side went on by itself: polling for as long was in vain.
+    if (Since(now) > max_ns) Learn(Since(now), max_ns);
     Note(kSent, now, max_ns);
   }
 

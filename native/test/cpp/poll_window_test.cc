@@ -93,6 +93,18 @@ TEST("PollWindow takes what this side does late by itself for polling in vain") 
   CHECK_EQUAL(window.length(), 0u);
 }
 
+TEST("PollWindow does not poll for ever for answers that never come, however often something is sent") {
+  for (const uint64_t gap : {kMax + 1, kHopeful, 4 * kMax}) {
+    End end;
+    int polled = 0;
+    for (int i = 0; i < 11'000; ++i) {
+      end.now += gap;
+      if (end.AfterSending() > 0) ++polled;
+    }
+    CHECK(polled < 1'100);
+  }
+}
+
 TEST("PollWindow hopes for a peer that may begin to poll, but not for ever") {
   End end;
   for (int i = 0; i < 3; ++i) end.Call(kLate);

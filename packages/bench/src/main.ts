@@ -100,7 +100,10 @@ const command = new Command("npm run bench --")
     "then hold this many idle connections over unix, and a tenth of them over shm, and weigh them",
     positiveInteger,
   )
-  .option("--polling", "then measure what polling before sleeping costs over shm and unix, and what it brings")
+  .option(
+    "--polling",
+    "then measure what polling before sleeping costs over shm and unix, and what it brings",
+  )
   .option(
     "--resources",
     "then weigh calls in flight, what calls allocate and installed packages, and time processes from their start to the first answer",

@@ -33,8 +33,8 @@ export const STALL_MS = 5000;
 /**
  * What is committed in one turn goes in steps instead of all at its end, so that the peer works on the first part while this end
  * still produces the rest. Otherwise a full window goes back and forth, and one of the two processes always waits. A step is so
- * many bytes, or half of the frames that there were between two reads lately: of fewer frames than this, the system calls for the
- * halves would take longer than it saves.
+ * many bytes, or half of the frames that there were between two reads lately, and then twice as many each time: of fewer frames
+ * than this, the system calls for the halves would take longer than it saves.
  */
 const STEP_BYTES = 64 * 1024;
 const MIN_STEP_FRAMES = 8;
@@ -146,7 +146,7 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     this.cancel();
     if (++this.#frames >= this.#framesEnd || end >= this.#stepEnd) {
       this.#stepEnd = end + STEP_BYTES;
-      this.#framesEnd = this.#frames + this.#stepFrames;
+      this.#framesEnd = this.#frames + Math.max(this.#stepFrames, this.#frames);
       this.#channel.flush();
     }
   }

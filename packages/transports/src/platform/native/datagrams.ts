@@ -12,13 +12,7 @@ class NativeDatagrams implements DatagramSocket {
   readonly #channel: DatagramChannel;
   #handler!: DatagramHandler;
 
-  constructor(
-    native: Native,
-    words: Int32Array,
-    address: IpAddress,
-    connected: boolean,
-    pollUs: number,
-  ) {
+  constructor(native: Native, words: Int32Array, address: IpAddress, connected: boolean, pollUs: number) {
     const handler = {
       onPackets: (end: number) => this.#handler.onPackets(native.readSlab, words, end),
       onRefused: () => this.#handler.onRefused(words, ADDRESS),

@@ -6,8 +6,7 @@ import { pipeIdentity } from "../pipe-identity.js";
 function stream(native: Native, readFd: number, writeFd: number): ByteStream {
   return {
     input: native.readSlab,
-    open: (handler, pollUs) =>
-      new native.ByteChannel(readFd, writeFd, handler, { pollMicroseconds: pollUs }),
+    open: (handler, pollUs) => new native.ByteChannel(readFd, writeFd, handler, { pollMicroseconds: pollUs }),
     destroy() {
       native.closeFd(readFd);
       native.closeFd(writeFd);
