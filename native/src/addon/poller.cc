@@ -38,7 +38,6 @@ Poller::Poller(Environment& environment)
 
 void Poller::Add(RingChannel& channel) {
   if (channel.listed()) return;
-  if (channels_.empty()) began_ = Now();
   channel.set_listed(true);
   channels_.push_back(&channel);
   Begin();
@@ -160,11 +159,10 @@ bool Poller::PutToSleep(uint64_t now) {
       again = true;
     } else {
       channel->set_listed(false);
-      if (!awaits && channel->WasActiveSince(began_)) dozing_.push_back(channel);
+      if (!awaits && channel->MayDoze()) dozing_.push_back(channel);
       channel = nullptr;
     }
   }
-  if (!awaits) began_ = now;
   return again;
 }
 

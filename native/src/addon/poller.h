@@ -17,7 +17,7 @@ class Environment;
 class RingChannel;
 
 // One per environment, however many channels there are. A ring that is not listed here is asleep: its sleeping flag is
-// raised, its peer rings when there is something, and it costs nothing. When all sleep, those that were busy until then doze: they
+// raised, its peer rings when there is something, and it costs nothing. When all sleep, those that were busy lately doze: they
 // are listed again as soon as one of all is, so that not each needs its doorbell. Descriptors are not listed: the kernel tells of
 // them all at once.
 class Poller {
@@ -59,8 +59,6 @@ class Poller {
   std::vector<RingChannel*> channels_;
   // Asleep; some may have been listed since.
   std::vector<RingChannel*> dozing_;
-  // Since when, at least, those that are listed have not all been told to sleep.
-  uint64_t began_ = 0;
   // When it was last seen which of them have nothing to do.
   uint64_t sorted_ = 0;
   Handle<uv_prepare_t> prepare_;

@@ -17,6 +17,8 @@ namespace {
 // For how long a channel is looked at that has nothing to do while others have: a thousand busy connections may have a few
 // milliseconds between two messages of one, and to be woken through the doorbell takes as long as hundreds of looks.
 constexpr uint64_t kIdleNs = 20'000'000;
+// How often it dozes after it was busy: while a thousand are served, their peer may pause a few times.
+constexpr int kMaxDozes = 8;
 
 }  // namespace
 
@@ -124,6 +126,7 @@ void RingChannel::Wake(uint64_t now) {
   NoteSending(now);
   environment().poller().NoteReceived(now, max_window_ns_);
   last_active_ = now;
+  dozes_ = 0;
   words_[kAlone] = max_window_ns_ > 0 && environment().poller().HasOne() ? 1 : 0;
   Tell(on_wake_.Value(), {}, nullptr);
 }
@@ -133,12 +136,15 @@ void RingChannel::NoteSending(uint64_t now) {
   seen_published_ = word(kPublished);
   environment().poller().NoteSent(now, max_window_ns_);
   last_active_ = now;
+  dozes_ = 0;
 }
 
 // While the poller polls: whether this channel should be among what it looks at.
 bool RingChannel::IsWorthALook(uint64_t now) const {
   return max_window_ns_ > 0 && now < last_active_ + kIdleNs;
 }
+
+bool RingChannel::MayDoze() { return max_window_ns_ > 0 && ++dozes_ <= kMaxDozes; }
 
 // Raises the flag, after which the peer rings; false if there is something to do after all.
 bool RingChannel::Sleep() {

@@ -45,7 +45,7 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   void Wake(uint64_t now);
   void NoteSending(uint64_t now);
   bool IsWorthALook(uint64_t now) const;
-  bool WasActiveSince(uint64_t then) const { return max_window_ns_ > 0 && last_active_ >= then; }
+  bool MayDoze();
   bool Sleep();
   void Rouse();
 
@@ -73,6 +73,8 @@ class RingChannel : public Napi::ObjectWrap<RingChannel>, public LoopObject {
   // How long to poll at most; 0 for not at all.
   uint64_t max_window_ns_;
   uint64_t last_active_ = 0;
+  // How often it dozed since.
+  int dozes_ = 0;
   uint32_t seen_published_ = 0;
 };
 
