@@ -49,9 +49,16 @@ struct PeerGone : std::runtime_error {
 
 inline constexpr size_t kBufferBytes = 1 << 20;
 
-inline void AwaitEvents(int fd, short events) {
+// By asking again and again, if `polls`, instead of by blocking.
+inline void AwaitEvents(std::span<pollfd> items, bool polls = false) {
+  const int timeout = polls ? 0 : -1;
+  const auto ask = [&] { return poll(items.data(), items.size(), timeout); };
+  while (os::Check(os::Uninterrupted(ask), "poll") == 0) sched_yield();
+}
+
+inline void AwaitEvents(int fd, short events, bool polls = false) {
   pollfd item{fd, events, 0};
-  os::Check(os::Uninterrupted([&] { return poll(&item, 1, -1); }), "poll");
+  AwaitEvents(std::span(&item, 1), polls);
 }
 
 // A pipe pair or a stream socket: bytes, read by blocking, since that takes one system call where asking first takes two.
@@ -98,7 +105,7 @@ class StreamLink {
   void Wait(bool sending) {
     if (sending) {
       pollfd items[] = {{in_.get(), POLLIN, 0}, {out_ ? out_.get() : in_.get(), POLLOUT, 0}};
-      while (os::Check(os::Uninterrupted([&] { return poll(items, 2, polls_ ? 0 : -1); }), "poll") == 0) sched_yield();
+      AwaitEvents(items, polls_);
       if (items[0].revents == 0) return;
     }
     // By the process that uses it, and all of it at once: memory that is shared with a parent, or only promised, is slow at first.
@@ -115,10 +122,7 @@ class StreamLink {
     received_ = static_cast<size_t>(os::Check(static_cast<int>(count), "read"));
   }
 
-  void WaitForRoom() {
-    pollfd item{out_ ? out_.get() : in_.get(), POLLOUT, 0};
-    while (os::Check(os::Uninterrupted([&] { return poll(&item, 1, polls_ ? 0 : -1); }), "poll") == 0) sched_yield();
-  }
+  void WaitForRoom() { AwaitEvents(out_ ? out_.get() : in_.get(), POLLOUT, polls_); }
 
  private:
   os::UniqueFd in_, out_;
@@ -156,7 +160,7 @@ class EachLink {
   void Wait(bool sending) {
     if (!sending) return Read(0);
     pollfd items[] = {{At(read_), POLLIN, 0}, {At(sent_), POLLOUT, 0}};
-    os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
+    AwaitEvents(items);
   }
 
   void WaitForRoom() { AwaitEvents(At(sent_), POLLOUT); }
@@ -270,7 +274,7 @@ class PosixQueueLink {
 
   void Await(short in, short out) {
     pollfd items[] = {{in_.fd(), in, 0}, {out_.fd(), out, 0}, {peer_.get(), POLLIN, 0}};
-    os::Check(os::Uninterrupted([&] { return poll(items, 3, -1); }), "poll");
+    AwaitEvents(items);
     if (items[0].revents == 0 && items[1].revents == 0) throw PeerGone();
   }
 
@@ -580,7 +584,7 @@ inline std::pair<PosixQueueLink, PosixQueueLink> PosixQueueLinks() {
     const int ids[] = {queues[0].id(), queues[1].id()};
     os::Check(static_cast<int>(write(numbers.get(), ids, sizeof ids)), "write");
     pollfd items[] = {{near.get(), 0, 0}, {far.get(), 0, 0}};
-    os::Check(os::Uninterrupted([&] { return poll(items, 2, -1); }), "poll");
+    AwaitEvents(items);
   } catch (const std::exception& error) {
     fprintf(stderr, "limits, keeping queues: %s\n", error.what());
   }

@@ -32,12 +32,14 @@ Environment::Environment(Napi::Env env, Napi::Object exports) : loop_(env) {
   read_slab_ = Napi::Persistent(slab);
   exports.Set("readSlab", slab);
 
-  // The last thing before the loop waits. Without a reference, except while there is something to flush.
+  // The last thing before the loop waits, in this order: what is flushed may be polled for. One handle for all, since those that
+  // are started last are called first. Without a reference, except while there is something to flush.
   prepare_.emplace(loop_, Napi::Object(), this, [](uv_loop_t* uv, uv_prepare_t* handle) {
     uv_prepare_init(uv, handle);
     uv_prepare_start(handle, [](uv_prepare_t* handle) {
       auto* environment = static_cast<Environment*>(handle->data);
       environment->FlushDirty(Held::kFlush);
+      environment->poller_->Run();
       environment->DestroyRetired();
     });
   });
@@ -108,7 +110,6 @@ void Environment::MarkDirty(ByteChannel& channel) {
   if (channel.dirty_.linked()) return;
   dirty_.PushBack(channel.dirty_);
   if (dirty_count_++ == 0) prepare_->SetRef(true);
-  poller_->Begin();
 }
 
 void Environment::MarkClean(ByteChannel& channel) {

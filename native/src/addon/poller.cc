@@ -27,12 +27,9 @@ constexpr uint64_t kSortNs = 1'000'000;
 
 Poller::Poller(Environment& environment)
     : environment_(environment),
-      prepare_(environment.loop(), Napi::Object(), this,
-               [](uv_loop_t* uv, uv_prepare_t* handle) { uv_prepare_init(uv, handle); }),
       idle_(environment.loop(), Napi::Object(), this,
             [](uv_loop_t* uv, uv_idle_t* handle) { uv_idle_init(uv, handle); }) {
-  prepare_.SetRef(false);
-  // Nor does that keep the process alive which is only to have the loop not wait.
+  // What is only to have the loop not wait does not keep the process alive.
   idle_.SetRef(false);
 }
 
@@ -40,7 +37,6 @@ void Poller::Add(RingChannel& channel) {
   if (channel.listed()) return;
   channel.set_listed(true);
   channels_.push_back(&channel);
-  Begin();
 }
 
 void Poller::Remove(RingChannel& channel) {
@@ -50,26 +46,8 @@ void Poller::Remove(RingChannel& channel) {
   channel.set_listed(false);
 }
 
-void Poller::NoteWritten(uint64_t max_window_ns) {
-  if (max_window_ns == 0) return;
-  window_.NoteSent(Now(), max_window_ns);
-  Begin();
-}
-
-void Poller::NoteRead(uint64_t max_window_ns) {
-  if (max_window_ns == 0) return;
-  window_.NoteReceived(Now(), max_window_ns);
-  Begin();
-}
-
-void Poller::Begin() {
-  uv_prepare_start(prepare_.get(), [](uv_prepare_t* handle) { static_cast<Poller*>(handle->data)->Run(); });
-}
-
-// Just before the loop waits.
 void Poller::Run() {
   uv_idle_stop(idle_.get());
-  environment_.FlushDirty(Environment::Held::kFlush);
   if (!channels_.empty()) WakeDozing();
 
   uint64_t now = Now();
@@ -91,13 +69,8 @@ void Poller::Run() {
     }
   }
 
-  const bool again = PutToSleep(now);
+  if (PutToSleep(now)) uv_idle_start(idle_.get(), [](uv_idle_t*) {});
   std::erase(channels_, nullptr);
-  if (again) {
-    uv_idle_start(idle_.get(), [](uv_idle_t*) {});
-  } else if (channels_.empty()) {
-    uv_prepare_stop(prepare_.get());
-  }
 }
 
 void Poller::WakeDozing() {

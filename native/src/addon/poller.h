@@ -36,17 +36,16 @@ class Poller {
   void NoteReceived(uint64_t now, uint64_t max_window_ns) { window_.NoteReceived(now, max_window_ns); }
 
   // The same through a descriptor. 0: it is not polled for.
-  void NoteWritten(uint64_t max_window_ns);
-  void NoteRead(uint64_t max_window_ns);
-  // Something will be done before the loop waits, and then perhaps polled for. What is begun in a prepare callback comes into
-  // effect in the loop's next turn only.
-  void Begin();
+  void NoteWritten(uint64_t max_window_ns) { NoteSent(Now(), max_window_ns); }
+  void NoteRead(uint64_t max_window_ns) { NoteReceived(Now(), max_window_ns); }
+
+  // Polls, as long as it pays. Called just before the loop waits.
+  void Run();
 
   // Monotonic, in nanoseconds.
   static uint64_t Now() { return uv_hrtime(); }
 
  private:
-  void Run();
   void WakeDozing();
   bool Serve(uint64_t now);
   bool Spin(uint64_t now);
@@ -61,7 +60,6 @@ class Poller {
   std::vector<RingChannel*> dozing_;
   // When it was last seen which of them have nothing to do.
   uint64_t sorted_ = 0;
-  Handle<uv_prepare_t> prepare_;
   // Active while a channel must be looked at again soon: the loop does not wait then.
   Handle<uv_idle_t> idle_;
 

@@ -80,7 +80,6 @@ export class StreamConnection implements Connection, ByteChannelHandler {
   /** How many frames were committed since the last read, and after how many the next step ends. */
   #frames = 0;
   #framesEnd = MIN_STEP_FRAMES;
-  #stepFrames = MIN_STEP_FRAMES;
   /** The most that were committed between two reads, as far as it counts still. */
   #mostFrames = 0;
   #carry: Uint8Array | undefined;
@@ -146,14 +145,14 @@ export class StreamConnection implements Connection, ByteChannelHandler {
     this.cancel();
     if (++this.#frames >= this.#framesEnd || end >= this.#stepEnd) {
       this.#stepEnd = end + STEP_BYTES;
-      this.#framesEnd = this.#frames + Math.max(this.#stepFrames, this.#frames);
+      this.#framesEnd = Math.max(this.#framesEnd, 2 * this.#frames);
       this.#channel.flush();
     }
   }
 
   #noteRead(): void {
     this.#mostFrames = Math.max(this.#frames, this.#mostFrames * KEPT_OF_MOST_FRAMES);
-    this.#framesEnd = this.#stepFrames = Math.max(MIN_STEP_FRAMES, this.#mostFrames / 2);
+    this.#framesEnd = Math.max(MIN_STEP_FRAMES, this.#mostFrames / 2);
     this.#frames = 0;
   }
 
