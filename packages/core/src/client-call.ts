@@ -122,9 +122,11 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
     this.#method = method;
   }
 
-  /** Whether the session was the only one to refer to it. */
-  protected get isPlain(): boolean {
-    return this.#extras === undefined;
+  /** Be the session's for another call, after one that is over; or not, if there is somebody else who refers to this one. */
+  protected leaveTo(spares: Stream[]): boolean {
+    if (this.#extras?.pump !== undefined || !this.retireTo(spares)) return false;
+    this.#extras = undefined;
+    return true;
   }
 
   protected renewFor(method: MethodInfo): void {
@@ -395,7 +397,7 @@ class SingleResponseCall extends ClientCall {
   }
 
   override onReleased(): void {
-    if (!this.isPlain || !this.retireTo(this.session.spareCalls)) return;
+    if (!this.leaveTo(this.session.spareCalls)) return;
     this.#response = NO_RESPONSE;
     this.#resolve = this.#reject = nobody;
   }

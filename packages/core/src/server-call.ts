@@ -11,6 +11,7 @@ import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js"
 import type { AcceptedStream, Session } from "./session.js";
 import { Status } from "./status.js";
 import { Mark, OK, Stream, type Ending } from "./stream.js";
+import { Deadline } from "./timer-wheel.js";
 import type { LargeFrame, Peer } from "./transport.js";
 
 /** What a handler is told of its call, and how it answers beside its messages. Valid until the handler settles. */
@@ -125,14 +126,16 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     return call;
   }
 
-  /** What a plain call is when it is over, for those who look at it later. */
-  static over(served: ServedMethod): ServerCall {
-    const call = new ServerCall(served, undefined);
+  /** A call whose object has become another's, for those who look at it later. */
+  static over(served: ServedMethod, remains: Remains | undefined): ServerCall {
+    const call = new ServerCall(served, remains?.metadata);
     call.mark(Mark.Started | Mark.HeadersDone | Mark.ResponseDone | Mark.Settled);
+    call.#cancellation = remains?.cancellation;
+    if (remains?.expireAt !== undefined) call.deadline = new Deadline(call, remains.expireAt);
     return call;
   }
 
-  constructor(served: ServedMethod, metadata: ReceivedBlock | undefined) {
+  constructor(served: ServedMethod, metadata: ReceivedBlock | Metadata | undefined) {
     super(served.session, marksOf(served));
     this.#served = served;
     this.#metadata = metadata;
@@ -298,19 +301,17 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     if (this.isReleased) this.onReleased();
   }
 
-  /** Another call may be this object, unless something of it may still be looked at. */
+  /** Another call may be this object, unless a queue or a pump may still refer to it. What the handler may still look at stays its own. */
   override onReleased(): void {
-    const plain =
-      this.#metadata === undefined &&
-      this.#cancellation === undefined &&
-      this.header === undefined &&
-      this.trailer === undefined &&
-      this.#requests === undefined &&
-      this.#pump === undefined &&
-      this.#loan === undefined;
-    if (!plain || !this.retireTo(this.session.spareServerCalls)) return;
-    this.#context?.leave();
-    this.#context = undefined;
+    const metadata = this.#metadata;
+    const cancellation = this.#cancellation;
+    const expireAt = this.deadline?.expireAt;
+    const streams = this.#requests !== undefined || this.#pump !== undefined;
+    if (streams || !this.retireTo(this.session.spareServerCalls)) return;
+    const plain = metadata === undefined && cancellation === undefined && expireAt === undefined;
+    this.#context?.leave(plain ? undefined : new Remains(metadata, cancellation, expireAt));
+    this.#context = this.#metadata = this.#cancellation = this.#loan = undefined;
+    this.header = this.trailer = undefined;
   }
 
   onHandlerError(error: unknown): void {
@@ -425,8 +426,19 @@ const { then } = Promise.prototype;
 const freeWaiters: ResponseWaiter[] = [];
 const MAX_FREE_WAITERS = 1024;
 
+/** What a context may still be asked for when the call's object has become another's. */
+class Remains {
+  constructor(
+    readonly metadata: ReceivedBlock | Metadata | undefined,
+    readonly cancellation: Cancellation | undefined,
+    /** On the session's clock. */
+    readonly expireAt: number | undefined,
+  ) {}
+}
+
 class CallContext implements ServerContext {
-  #call: ServerCall | undefined;
+  /** The call, or what is left of it. */
+  #call: ServerCall | Remains | undefined;
   readonly #served: ServedMethod;
 
   constructor(call: ServerCall, served: ServedMethod) {
@@ -435,12 +447,13 @@ class CallContext implements ServerContext {
   }
 
   get call(): ServerCall {
-    return (this.#call ??= ServerCall.over(this.#served));
+    if (this.#call instanceof ServerCall) return this.#call;
+    return (this.#call = ServerCall.over(this.#served, this.#call));
   }
 
   /** The call is over, and its object will be another's. */
-  leave(): void {
-    this.#call = undefined;
+  leave(remains: Remains | undefined): void {
+    this.#call = remains;
   }
 
   get method(): string {

@@ -112,7 +112,7 @@ export const enum Mark {
  * except where said. None of them may throw.
  *
  * There is one of these for each call at each end, and most last for one frame each way: what few calls need is in objects of
- * its own, here or in the session. A call that needed none of them is used again for another of its session (`onReleased`).
+ * its own, here or in the session. A unary call that went as it should is used again for another of its session (`onReleased`).
  */
 export abstract class Stream implements Expiring {
   /** The wire's id, as a signed number: V8 keeps no larger ones in a field without memory of their own. 0 until a slot is taken. */
@@ -149,17 +149,18 @@ export abstract class Stream implements Expiring {
     this.#marks = marks;
   }
 
-  /** Whether it ended in order, and neither the session nor its queues refer to it any more. */
+  /** Whether it ended in order, and neither the session nor its queues refer to it any more: a deadline is forgotten with either end. */
   get isReleased(): boolean {
     const ended = Mark.SentEnd | Mark.ReceivedEnd | Mark.Settled;
     const watched = ended | Mark.WasQueued | Mark.SentReset | Mark.ResetPending;
-    return (this.#marks & watched) === ended && this.deadline === undefined && this.incoming === undefined;
+    return (this.#marks & watched) === ended && this.incoming === undefined;
   }
 
   /** Be nobody's, until `renew`: one of `spares`, if they are not too many. Whether it is. */
   protected retireTo(spares: Stream[]): boolean {
     if (spares.length >= MAX_SPARE_CALLS) return false;
     this.#marks = Mark.WasQueued;
+    this.deadline = undefined;
     spares.push(this);
     return true;
   }

@@ -57,29 +57,68 @@ describe("a call that is over", () => {
     }
   });
 
-  it("keeps its object where something of it may still be looked at", async () => {
+  it("leaves its object also with options and callbacks, and what its context tells of stays its own", async () => {
     const contexts: ServerContext[] = [];
+    const signals: AbortSignal[] = [];
     const { simulation, calls, spare } = await pair({
       server: {
         implementation: {
-          unary: (request, context) => {
+          unary: async (request, context) => {
             contexts.push(context);
-            if (request.index === 1) context.setHeader("a", "b");
-            if (request.index === 2) context.setTrailer("a", "b");
-            if (request.index === 3) void context.signal;
+            if (request.index === 1) context.setHeader("a", "of the second");
+            if (request.index === 2) context.setTrailer("a", "of the third");
+            if (request.index === 3) signals.push(context.signal);
+            if (request.index === 5) {
+              const back = context.channel.client(TestDefinition);
+              return { ...(await back.unary(part(50), { parent: context })), index: 5 };
+            }
             return request;
           },
         },
       },
     });
-    const options: CallOptions[] = [{ metadata: { who: "one" } }, {}, {}, {}, { timeoutMs: 1000 }];
+    const told: string[] = [];
+    const options: CallOptions[] = [
+      { metadata: { who: "the first" } },
+      { onHeader: (header) => void told.push(String(header.get("a"))) },
+      { onTrailer: (trailer) => void told.push(String(trailer.get("a"))) },
+      { signal: new AbortController().signal },
+      { timeoutMs: 1000 },
+      {},
+      { timeoutMs: 2000, metadata: { who: "the seventh" } },
+    ];
     for (const [index, option] of options.entries()) {
       const response = calls.unary(part(index), option);
-      await simulation.run();
+      await simulation.run(10);
       expect((await response).index).to.equal(index);
-      expect(spare(), `call ${index}`).to.deep.equal([0, 0]);
+      expect(spare(), `call ${index}`).to.deep.equal([1, 1]);
     }
-    expect(contexts[0]!.metadata.get("who")).to.equal("one");
+    expect(told).to.deep.equal(["of the second", "of the third"]);
+    expect(contexts.map((context) => context.metadata.get("who"))).to.deep.equal([
+      "the first",
+      ...Array.from({ length: 5 }, () => undefined),
+      "the seventh",
+    ]);
+    const deadlines = contexts.map(({ deadline }) => deadline?.getTime());
+    expect(deadlines.map((deadline) => deadline !== undefined)).to.deep.equal(
+      options.map(({ timeoutMs }) => timeoutMs !== undefined),
+    );
+    expect(deadlines[6]! - deadlines[4]!).to.be.closeTo(1020, 100);
+    expect(contexts[3]!.signal).to.equal(signals[0]);
+    expect(signals[0]!.aborted).to.equal(false);
+  });
+
+  it("keeps its object where an iterator may still refer to it", async () => {
+    const { simulation, calls, spare } = await pair();
+    const collected = calls.clientStream([part(1), part(2)]);
+    await simulation.run();
+    await collected;
+    const read = (async () => {
+      for await (const one of calls.serverStream(part(1))) void one;
+    })();
+    await simulation.run();
+    await read;
+    expect(spare()).to.deep.equal([0, 0]);
   });
 
   it("keeps its object where a queue may still refer to it", async () => {
@@ -162,6 +201,7 @@ describe("a call that is over", () => {
     it(`is nobody else's among calls of every kind that wait, fail and are cancelled (seed ${seed})`, async () => {
       const random = new Random(seed);
       const refused = new RpcError(Status.NOT_FOUND, "not here");
+      const served: { context: ServerContext; index: number; signal: AbortSignal | undefined }[] = [];
       const { simulation, calls, usage } = await connectPair({
         seed,
         // Few slots and little credit: most calls wait in one queue or another.
@@ -174,6 +214,8 @@ describe("a call that is over", () => {
           },
           implementation: {
             unary: (request, context) => {
+              const signal = request.index % 5 === 0 ? context.signal : undefined;
+              served.push({ context, index: request.index, signal });
               const answer = (): Part => {
                 const who = context.metadata.get("who");
                 if (who !== undefined && who !== String(request.index)) {
@@ -181,6 +223,7 @@ describe("a call that is over", () => {
                 }
                 if (request.index % 7 === 0) throw refused;
                 if (request.index % 11 === 0) context.setTrailer("of", String(request.index));
+                if (request.index % 13 === 0) context.setHeader("of", String(request.index));
                 return request;
               };
               if (request.index % 3 === 0) return answer();
@@ -190,18 +233,26 @@ describe("a call that is over", () => {
         },
       });
       let answered = 0;
+      const kinds = new Map<number, number>();
       const one = async (index: number): Promise<void> => {
         const abort = new AbortController();
         const trailers: unknown[] = [];
+        const headers: unknown[] = [];
         const data = dataOf(
           index,
           0,
           random.integer(0, 9) === 0 ? random.integer(0, 9999) : random.integer(0, 199),
         );
         const kind = random.integer(0, 7);
+        kinds.set(index, kind);
         const options: CallOptions | undefined =
           kind === 0
-            ? { metadata: { who: String(index) }, onTrailer: (trailer) => trailers.push(trailer.get("of")) }
+            ? {
+                metadata: { who: String(index) },
+                timeoutMs: 60_000,
+                onHeader: (header) => headers.push(header.get("of")),
+                onTrailer: (trailer) => trailers.push(trailer.get("of")),
+              }
             : kind === 1
               ? { timeoutMs: 1 + random.integer(0, 59) }
               : kind === 2
@@ -216,7 +267,10 @@ describe("a call that is over", () => {
           expect(response.index).to.equal(index);
           expect(sameBytes(response.data, data)).to.equal(true);
           expect(index % 7).not.to.equal(0);
-          if (kind === 0) expect(trailers).to.deep.equal([index % 11 === 0 ? String(index) : undefined]);
+          if (kind === 0) {
+            expect(headers).to.deep.equal([index % 13 === 0 ? String(index) : undefined]);
+            expect(trailers).to.deep.equal([index % 11 === 0 ? String(index) : undefined]);
+          }
           answered++;
         } catch (error) {
           if (!(error instanceof RpcError)) throw error;
@@ -238,6 +292,16 @@ describe("a call that is over", () => {
       await all;
       expect(answered).to.be.above(300);
       expect(usage()).to.deep.equal([IDLE, IDLE]);
+      for (const { context, index, signal } of served) {
+        const kind = kinds.get(index)!;
+        expect(context.metadata.get("who"), `of call ${index}`).to.equal(
+          kind === 0 ? String(index) : undefined,
+        );
+        expect(context.deadline !== undefined, `deadline of call ${index}`).to.equal(kind <= 1);
+        if (signal === undefined) continue;
+        expect(context.signal, `signal of call ${index}`).to.equal(signal);
+        if (kind !== 1 && kind !== 2) expect(signal.aborted, `call ${index}`).to.equal(false);
+      }
     });
   }
 });
