@@ -25,8 +25,8 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr char kUsage[] =
-    "usage: limits --transport ring-polled|ring-sleeping|unix|unix-polled|unix-kept|unix-each|pipe|pipe-polled|\n"
-    "              pipe-kept|fifo|mq|sysvmq|tcp|udp|memcpy\n"
+    "usage: limits --transport ring-polled|ring-sleeping|ring-each|unix|unix-polled|unix-kept|unix-each|pipe|\n"
+    "              pipe-polled|pipe-kept|fifo|mq|sysvmq|tcp|udp|memcpy\n"
     "              --bytes N --in-flight K --seconds S [--capacity BYTES] [--server-cpu N] [--client-cpu N]\n";
 
 struct Options {
@@ -202,8 +202,9 @@ void Measure(Link& link, const Options& options) {
   Client<Link> client(link, options.bytes, options.in_flight);
   Histogram unused;
   client.Run(Clock::now(), true, unused);  // one window
-  // Of memory that is kept, all has to have been read into by the kernel.
-  const double least = options.transport.ends_with("-kept") ? 0.5 : 0;
+  // Of memory that is kept, all has to have been read into by the kernel; of many rings, all should have been written to.
+  const bool large = options.transport.ends_with("-kept") || options.transport.ends_with("-each");
+  const double least = large ? 0.5 : 0;
   client.Run(Clock::now() + duration(std::max(options.seconds / 10, least)), false, unused);
   Histogram times;
   const Clock::time_point start = Clock::now();
@@ -235,6 +236,24 @@ void MeasureBetweenProcesses(const Options& options, Links links) {
   Measure(*near, options);
 }
 
+void MeasureEachRing(const Options& options) {
+  auto [near, far] = SocketPairs(options.in_flight, 1);
+  std::vector<os::Segment> segments;
+  for (size_t index = 0; index < options.in_flight; ++index) {
+    segments.push_back(os::Segment::Create(os::SegmentKind::kMemfd, options.capacity));
+  }
+  const Child child([&] {
+    near.clear();
+    PinTo(options.server_cpu);
+    EachRingLink link(segments, os::RingEndpoint::kServer, std::move(far));
+    Echo(link);
+  });
+  far.clear();
+  PinTo(options.client_cpu);
+  EachRingLink link(segments, os::RingEndpoint::kClient, std::move(near));
+  Measure(link, options);
+}
+
 template <bool kPolled>
 void MeasureRing(const Options& options) {
   const os::Segment segment = os::Segment::Create(os::SegmentKind::kMemfd, options.capacity);
@@ -254,6 +273,7 @@ void MeasureRing(const Options& options) {
 void Run(const Options& options) {
   const std::string& transport = options.transport;
   if (transport == "ring-polled") return MeasureRing<true>(options);
+  if (transport == "ring-each") return MeasureEachRing(options);
   if (transport == "ring-sleeping") return MeasureRing<false>(options);
   if (transport == "unix") return MeasureBetweenProcesses(options, UnixLinks);
   if (transport == "pipe") return MeasureBetweenProcesses(options, PipeLinks);

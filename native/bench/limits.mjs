@@ -15,6 +15,7 @@ const output = join(here, "../build");
 export const limitTransports = [
   "ring-polled",
   "ring-sleeping",
+  "ring-each",
   "unix",
   "unix-polled",
   "unix-kept",

@@ -382,7 +382,7 @@ class RingLink {
 
   // For room the ring waits from the Send that had none.
   void Wait(bool) {
-    if (kPolled) return Poll([this] { return ring_.Readable() || ring_.Writable(); });
+    if (kPolled) return Poll([this] { return IsReady(); });
     if (ring_.Wait(os::kAsleepOnSocket) == os::Woken::kPeerGone) throw PeerGone();
   }
 
@@ -391,7 +391,9 @@ class RingLink {
     if (ring_.WaitForRoom(os::kAsleepOnSocket) == os::Woken::kPeerGone) throw PeerGone();
   }
 
- private:
+  bool IsReady() const { return ring_.Readable() || ring_.Writable(); }
+
+  // Until `ready()`, or until the peer has gone.
   template <class Ready>
   void Poll(Ready ready) {
     for (uint32_t looks = 1; !ready(); ++looks) {
@@ -401,6 +403,7 @@ class RingLink {
     }
   }
 
+ private:
   void CheckPeer() {
     pollfd item{doorbell_.get(), POLLRDHUP, 0};
     if (os::Check(os::Uninterrupted([&] { return poll(&item, 1, 0); }), "poll") != 0) throw PeerGone();
@@ -409,6 +412,48 @@ class RingLink {
   os::UniqueFd doorbell_;
   os::RingEndpoint ring_;
   size_t max_message_;
+};
+
+// As many polled rings as there are messages under way, one on each, in order, as with EachLink.
+class EachRingLink {
+ public:
+  static constexpr bool kMessages = true;
+
+  EachRingLink(const std::vector<os::Segment>& segments, os::RingEndpoint::Side side,
+               std::vector<os::UniqueFd> doorbells) {
+    for (size_t index = 0; index < segments.size(); ++index) {
+      links_.push_back(
+          std::make_unique<RingLink<true>>(segments[index], side, std::move(doorbells[index])));
+    }
+  }
+
+  size_t max_message() const { return links_[0]->max_message(); }
+
+  size_t Send(Bytes bytes) {
+    const size_t sent = At(sent_).Send(bytes);
+    if (sent > 0) ++sent_;
+    return sent;
+  }
+
+  Bytes Receive() {
+    const Bytes bytes = At(received_).Receive();
+    if (!bytes.empty()) ++received_;
+    return bytes;
+  }
+
+  void Wait(bool sending) {
+    At(received_).Poll([&] { return At(received_).IsReady() || (sending && At(sent_).IsReady()); });
+  }
+
+  void WaitForRoom() { At(sent_).WaitForRoom(); }
+
+ private:
+  // The ring of the message of that number.
+  RingLink<true>& At(uint64_t message) const { return *links_[message % links_.size()]; }
+
+  std::vector<std::unique_ptr<RingLink<true>>> links_;
+  uint64_t sent_ = 0;
+  uint64_t received_ = 0;
 };
 
 // What is copied when a message goes through shared memory and back, and nothing else: into the one ring, out of it, into
@@ -496,23 +541,29 @@ inline std::pair<StreamLink, StreamLink> UnixLinks() {
   return {StreamLink(std::move(near)), StreamLink(std::move(far))};
 }
 
-inline std::pair<EachLink, EachLink> EachLinks(size_t bytes, size_t in_flight) {
+// `count` pairs of connected sockets. The limit of open files is raised for them, and for `others` beside each.
+inline std::pair<std::vector<os::UniqueFd>, std::vector<os::UniqueFd>> SocketPairs(size_t count, size_t others = 0) {
   // Of both ends, as long as this process has them.
-  const rlim_t needed = 2 * in_flight + 64;
+  const rlim_t needed = (2 + others) * count + 64;
   rlimit limit{};
   os::Check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
   if (limit.rlim_max < needed) {
-    throw os::ArgumentError("unix-each: " + std::to_string(in_flight) + " pairs of sockets need " +
-                            std::to_string(needed) + " open files: use fewer, or raise the hard limit (prlimit(1))");
+    throw os::ArgumentError(std::to_string(count) + " pairs of sockets need " + std::to_string(needed) +
+                            " open files: use fewer, or raise the hard limit (prlimit(1))");
   }
   limit.rlim_cur = std::max(limit.rlim_cur, needed);
   os::Check(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
   std::vector<os::UniqueFd> near, far;
-  for (size_t index = 0; index < in_flight; ++index) {
+  for (size_t index = 0; index < count; ++index) {
     auto [one, other] = os::SocketPair();
     near.push_back(std::move(one));
     far.push_back(std::move(other));
   }
+  return {std::move(near), std::move(far)};
+}
+
+inline std::pair<EachLink, EachLink> EachLinks(size_t bytes, size_t in_flight) {
+  auto [near, far] = SocketPairs(in_flight);
   return {EachLink(std::move(near), bytes), EachLink(std::move(far), bytes)};
 }
 

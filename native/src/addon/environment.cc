@@ -1,5 +1,7 @@
 #include "environment.h"
 
+#include <utility>
+
 #include "byte_channel.h"
 #include "loop_object.h"
 #include "poller.h"
@@ -47,6 +49,11 @@ Environment::Environment(Napi::Env env, Napi::Object exports) : loop_(env) {
   // Active while something is to be told; then the loop does not wait.
   idle_.emplace(loop_, Napi::Object(), this, [](uv_loop_t* uv, uv_idle_t* handle) { uv_idle_init(uv, handle); });
   poller_ = std::make_unique<Poller>(*this);
+
+  turn_object_ = Napi::Persistent(Napi::Object::New(env));
+  if (napi_async_init(env, turn_object_.Value(), Napi::String::New(env, "SluiceTurn"), &turn_context_) != napi_ok) {
+    throw Napi::Error::New(env);
+  }
 
   // Everything is closed, and libuv's close callbacks have run, before Node destroys the environment.
   napi_async_cleanup_hook_handle hook;
@@ -179,6 +186,7 @@ void Environment::Exiting() {
 void Environment::CloseAll() {
   Exiting();
   while (!open_.empty()) open_.front()->Close();
+  Retire(std::exchange(turn_context_, nullptr));
   DestroyRetired();
   prepare_.reset();
   idle_.reset();

@@ -67,6 +67,17 @@ class Environment {
   bool Call(napi_async_context context, napi_value receiver, napi_value function,
             std::initializer_list<napi_value> arguments, napi_value* result = nullptr);
 
+  // Runs `body`, which may use Call many times; each has the async context that it says. Microtasks and nextTicks run once, at the
+  // end, and then what was left unsent is written. Does nothing when JavaScript can no longer run.
+  template <class Body>
+  void InOneTurn(Body body) {
+    napi_callback_scope scope;
+    if (napi_open_callback_scope(env(), turn_object_.Value(), turn_context_, &scope) != napi_ok) return;
+    body();
+    napi_close_callback_scope(env(), scope);
+    FlushDirty(Held::kFlush);
+  }
+
   // Runs the body of a callback from libuv. Whatever it throws becomes an uncaught exception.
   template <class Body>
   void FromLoop(Body body) {
@@ -131,6 +142,9 @@ class Environment {
   int32_t next_channel_id_ = 0;
   std::unordered_set<int> lent_;
   std::vector<napi_async_context> retired_;
+  // That of InOneTurn itself, in which nothing runs but what ends a turn.
+  Napi::ObjectReference turn_object_;
+  napi_async_context turn_context_ = nullptr;
 
   os::IntrusiveList<LoopObject> open_;
   os::IntrusiveList<ByteChannel> dirty_;

@@ -20,6 +20,10 @@ constexpr uint64_t kMaxTurnNs = 200'000;
 
 constexpr size_t kLooksPerYield = 20;
 
+// How many channels are woken before microtasks run: for each alone takes a quarter more of a call; and with a thousand, what the
+// first ones have touched has left the processor's caches by then.
+constexpr size_t kWokenAtOnce = 8;
+
 // How often to see which channels have nothing to do any more, while others have.
 constexpr uint64_t kSortNs = 1'000'000;
 
@@ -40,7 +44,7 @@ void Poller::Add(RingChannel& channel) {
 }
 
 void Poller::Remove(RingChannel& channel) {
-  for (std::vector<RingChannel*>* list : {&channels_, &dozing_}) {
+  for (std::vector<RingChannel*>* list : {&channels_, &dozing_, &ready_}) {
     std::replace(list->begin(), list->end(), &channel, static_cast<RingChannel*>(nullptr));
   }
   channel.set_listed(false);
@@ -85,14 +89,24 @@ void Poller::WakeDozing() {
 // Wakes every channel that has something to do, as of `now`: looking at the clock for each would take longer than looking at
 // its ring. Whether there was one.
 bool Poller::Serve(uint64_t now) {
-  bool served = false;
-  for (size_t index = 0; index < channels_.size(); ++index) {
-    RingChannel* const channel = channels_[index];
-    if (channel == nullptr || !channel->Ready()) continue;
-    served = true;
-    environment_.FromLoop([=] { channel->Wake(now); });
+  ready_.clear();
+  for (RingChannel* channel : channels_) {
+    if (channel != nullptr && channel->Ready()) ready_.push_back(channel);
   }
-  return served;
+  if (ready_.size() == 1) environment_.FromLoop([&] { ready_[0]->Wake(now); });
+  if (ready_.size() <= 1) return !ready_.empty();
+  for (size_t begin = 0; begin < ready_.size(); begin += kWokenAtOnce) {
+    const size_t end = std::min(begin + kWokenAtOnce, ready_.size());
+    environment_.FromLoop([&] {
+      environment_.InOneTurn([&] {
+        for (size_t index = begin; index < end; ++index) {
+          // None if one of those before it has closed it.
+          if (ready_[index] != nullptr) ready_[index]->Wake(now);
+        }
+      });
+    });
+  }
+  return true;
 }
 
 // A sched_yield(2) takes half a microsecond in which nothing is seen, so there are some looks before each.

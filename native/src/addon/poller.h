@@ -56,6 +56,8 @@ class Poller {
   Environment& environment_;
   // A removed channel leaves a null, which Run takes out, so that what a callback does is no harm to a loop over it.
   std::vector<RingChannel*> channels_;
+  // Those that Serve found ready, without what was removed since.
+  std::vector<RingChannel*> ready_;
   // Asleep; some may have been listed since.
   std::vector<RingChannel*> dozing_;
   // When it was last seen which of them have nothing to do.

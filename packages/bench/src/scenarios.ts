@@ -45,9 +45,10 @@ const SLUICE_TRANSPORTS = [
   "unix-nopoll",
   "unix",
 ];
-/** One message under way on each of many sockets: what is compared with many connections. */
-const CPP_EACH = "unix-each";
-const CPP_TRANSPORTS = Object.keys(findImplementation("c++").transports).filter((name) => name !== CPP_EACH);
+const CPP_ALL = Object.keys(findImplementation("c++").transports);
+/** One message under way on each of many rings or sockets: what is compared with many connections. */
+const CPP_EACH = CPP_ALL.filter((transport) => transport.endsWith("-each"));
+const CPP_TRANSPORTS = CPP_ALL.filter((transport) => !CPP_EACH.includes(transport));
 /** What they do with memory that is kept for a while matters to large messages alone. */
 const CPP_SMALL = CPP_TRANSPORTS.filter((transport) => !transport.endsWith("-kept"));
 /** Who has calls, over its best local transport. */
@@ -225,7 +226,9 @@ function every({ few, many, slow, limit, again, slowStreams, slowConnections }: 
     ...CPP_TRANSPORTS.flatMap((transport) => limit("c++", transport, "echo")).filter(
       ({ transport, bytes }) => transport !== "udp" || bytes < 64 * KIB,
     ),
-    ...cross("c++", CPP_EACH, "echo", [64], [1000]),
+    ...["ring-polled", "unix", ...CPP_EACH].flatMap((transport) =>
+      cross("c++", transport, "echo", [64], [1000]),
+    ),
     ...STREAMED.flatMap(([implementation, transport]) =>
       streams(implementation, transport, SLOW.has(implementation) ? slowStreams : STREAM_SIZES),
     ),

@@ -26,18 +26,9 @@ export interface Limits {
   readonly maxQueuedCalls: number;
 }
 
-const DEFAULTS = {
-  maxMessageBytes: 4 << 20,
-  maxMetadataBytes: 16 << 10,
-  maxConcurrentStreams: 1024,
-  streamWindowBytes: 256 << 10,
-  connectionWindowBytes: 16 << 20,
-  handshakeTimeoutMs: 10_000,
-  maxQueuedCalls: 65_536,
-} as const;
-
-/** What differs where the connection has memory for large frames. */
-const LARGE_DEFAULTS = { streamWindowBytes: 2 << 20, connectionWindowBytes: 32 << 20 } as const;
+/** The defaults of the two windows, in bytes: on most connections, and on those with memory for large frames. */
+const WINDOWS = { stream: 256 << 10, connection: 16 << 20 } as const;
+const LARGE_WINDOWS = { stream: 2 << 20, connection: 32 << 20 } as const;
 
 const RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = {
   maxMessageBytes: [1, 0x7fff_ffff],
@@ -68,12 +59,28 @@ export function completeLimits(given: Partial<Limits> = {}): Limits {
       );
     }
   }
-  const maxMessageBytes = given.maxMessageBytes ?? DEFAULTS.maxMessageBytes;
-  const reassemblyBytes = Math.min(2 * maxMessageBytes, 0xffff_ffff);
-  return { ...DEFAULTS, maxMessageBytes, reassemblyBytes, ...given };
+  return withDefaults(given, WINDOWS);
 }
 
 /** The limits of a session over `connection`: `limits`, which are `given` completed, but for what differs with large frames. */
 export function limitsOver(connection: Connection, limits: Limits, given: Partial<Limits> = {}): Limits {
-  return connection.large === undefined ? limits : { ...limits, ...LARGE_DEFAULTS, ...given };
+  return connection.large === undefined ? limits : withDefaults(given, LARGE_WINDOWS);
+}
+
+/**
+ * One literal, so that the limits of all connections have one shape in V8: those of objects that are spread together have one each, and
+ * with many connections every look at a limit would be a search.
+ */
+function withDefaults(given: Partial<Limits>, windows: typeof WINDOWS | typeof LARGE_WINDOWS): Limits {
+  const { maxMessageBytes = 4 << 20 } = given;
+  return {
+    maxMessageBytes,
+    maxMetadataBytes: given.maxMetadataBytes ?? 16 << 10,
+    maxConcurrentStreams: given.maxConcurrentStreams ?? 1024,
+    streamWindowBytes: given.streamWindowBytes ?? windows.stream,
+    connectionWindowBytes: given.connectionWindowBytes ?? windows.connection,
+    reassemblyBytes: given.reassemblyBytes ?? Math.min(2 * maxMessageBytes, 0xffff_ffff),
+    handshakeTimeoutMs: given.handshakeTimeoutMs ?? 10_000,
+    maxQueuedCalls: given.maxQueuedCalls ?? 65_536,
+  };
 }

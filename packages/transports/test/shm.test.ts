@@ -12,6 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { AsyncLocalStorage } from "node:async_hooks";
 import { spawnSync } from "node:child_process";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -64,6 +65,101 @@ const STRANGER = 65534;
     connections.push(connection);
     return connection;
   }
+
+  describe("connections that have something at once", () => {
+    const COUNT = 20;
+    const context = new AsyncLocalStorage<number>();
+
+    /** So many, each told of by `tell`, made in an async context of its number. Returns the ends that the server has. */
+    async function connectMany(
+      tell: (index: number, event: "frame" | "end", error?: Error) => void,
+    ): Promise<Connection[]> {
+      const far: Connection[] = [];
+      const ignore = { onFrame() {}, onWritable() {}, onClose() {} };
+      const accept = (connection: Connection): void => {
+        connection.start(ignore);
+        far.push(connection);
+      };
+      listeners.push(await shm.listen(`shm:${directory}/many`, accept, {}));
+      for (let index = 0; index < COUNT; index++) {
+        await context.run(index, async () => {
+          const connection = await connect(`shm:${directory}/many`);
+          connection.start({
+            onFrame: () => tell(index, "frame"),
+            onWritable() {},
+            onClose: (error) => tell(index, "end", error),
+          });
+        });
+      }
+      connections.push(...far);
+      return far;
+    }
+
+    function send(connection: Connection): void {
+      const frame = makeFrame(0, 60);
+      expect(connection.reserve(frame.length)).to.equal(true);
+      connection.memory.set(frame, connection.rangeStart);
+      connection.commit(frame.length);
+    }
+
+    /**
+     * Have each told of a frame, and of another as soon as all have been: they are awake then, and have it at the same time.
+     * Resolves when `tell` says so.
+     */
+    async function sendTwice(
+      tell: (index: number, event: "frame" | "end", error?: Error) => boolean,
+    ): Promise<void> {
+      let frames = 0;
+      let far: Connection[] = [];
+      await new Promise<void>((resolve, reject) => {
+        const connected = connectMany((index, event, error) => {
+          if (event === "frame" && ++frames === COUNT) far.forEach(send);
+          if (tell(index, event, error)) resolve();
+        });
+        connected.then((all) => {
+          far = all;
+          far.forEach(send);
+        }, reject);
+      });
+    }
+
+    it("are told of it each in its own async context", async () => {
+      const seen: unknown[] = [];
+      await sendTwice((index, event) => {
+        if (event === "frame") seen.push([index, context.getStore()]);
+        return seen.length === 2 * COUNT;
+      });
+      const each = Array.from({ length: COUNT }, (_, index) => [index, index]);
+      expect(seen.slice(0, COUNT)).to.have.deep.members(each);
+      expect(seen.slice(COUNT)).to.have.deep.members(each);
+    });
+
+    it("are not told any more once another of them has had them destroyed", async () => {
+      let frames = 0;
+      let ends = 0;
+      await sendTwice((_, event) => {
+        if (event === "end") ends++;
+        else if (++frames === COUNT + 3) connections.slice(0, COUNT).forEach((one) => one.destroy());
+        return ends === COUNT;
+      });
+      expect(frames).to.equal(COUNT + 3);
+    });
+
+    it("lose the one alone whose handler throws", async () => {
+      const failure = new Error("what the handler threw");
+      const frames: number[] = [];
+      const ended: unknown[] = [];
+      await sendTwice((index, event, error) => {
+        if (event === "end") ended.push(index, error);
+        else {
+          frames.push(index);
+          if (frames.length === COUNT + 4) throw failure;
+        }
+        return frames.length === 2 * COUNT && ended.length > 0;
+      });
+      expect(ended).to.deep.equal([frames[COUNT + 3], failure]);
+    });
+  });
 
   describe("a file system that is full", () => {
     let mounted: string;

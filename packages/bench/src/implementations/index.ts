@@ -43,6 +43,7 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
     transports: {
       "ring-polled": "by client",
       "ring-sleeping": "by client",
+      "ring-each": "by client",
       unix: "by client",
       "unix-polled": "by client",
       "unix-kept": "by client",
