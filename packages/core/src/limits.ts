@@ -64,14 +64,19 @@ export function completeLimits(given: Partial<Limits> = {}): Limits {
 
 /** The limits of a session over `connection`: `limits`, which are `given` completed, but for what differs with large frames. */
 export function limitsOver(connection: Connection, limits: Limits, given: Partial<Limits> = {}): Limits {
-  return connection.large === undefined ? limits : withDefaults(given, LARGE_WINDOWS);
+  if (connection.large === undefined) return limits;
+  const { streamWindowBytes, connectionWindowBytes } = given;
+  return withDefaults({ ...limits, streamWindowBytes, connectionWindowBytes }, LARGE_WINDOWS);
 }
 
 /**
  * One literal, so that the limits of all connections have one shape in V8: those of objects that are spread together have one each, and
  * with many connections every look at a limit would be a search.
  */
-function withDefaults(given: Partial<Limits>, windows: typeof WINDOWS | typeof LARGE_WINDOWS): Limits {
+function withDefaults(
+  given: { readonly [Name in keyof Limits]?: number | undefined },
+  windows: typeof WINDOWS | typeof LARGE_WINDOWS,
+): Limits {
   const { maxMessageBytes = 4 << 20 } = given;
   return {
     maxMessageBytes,
