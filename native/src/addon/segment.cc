@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "environment.h"
 #include "values.h"
 
 namespace sluice {
@@ -65,7 +66,8 @@ Segment& Segment::From(Napi::Value value) {
   return segment;
 }
 
-Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(info) {
+Segment::Segment(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Segment>(info), uncounted_memory_(Environment::Of(info.Env()).uncounted_memory()) {
   FromJavaScript(info.Env(), [&] {
     const Napi::Env env = info.Env();
     const os::SegmentKind kind = ToKind(info[0]);
@@ -106,6 +108,11 @@ Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(inf
   });
 }
 
+// V8 may collect the blocks of one that was never closed as soon as nothing here refers to them.
+Segment::~Segment() { CountBlocks(); }
+
+void Segment::CountBlocks() { uncounted_memory_->Show(std::exchange(uncounted_, 0)); }
+
 // The view keeps the mapping: whoever holds it may still look.
 Napi::Value Segment::ShowMapping(Napi::Env env, size_t start, size_t size) {
   auto keep = std::make_unique<std::shared_ptr<Mapping>>(mapping_);
@@ -125,7 +132,8 @@ Napi::Value Segment::Blocks(const Napi::CallbackInfo& info) {
       const size_t size = segment->size() - start;
       blocks_ = Napi::Persistent(ShowMapping(info.Env(), start, size).As<Napi::ArrayBuffer>());
       // Garbage collection would not free them, and most of their pages have no memory: V8 shall not collect for their sake.
-      Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -static_cast<int64_t>(size));
+      uncounted_ = static_cast<int64_t>(size);
+      uncounted_memory_->Hide(uncounted_);
     }
     return blocks_.Value();
   });
@@ -144,10 +152,9 @@ void Segment::Close(const Napi::CallbackInfo& info) {
   if (mapping_->channels > 0) throw Napi::Error::New(info.Env(), "close the segment's ring channels first");
   buffer_.Value().Detach();
   if (!blocks_.IsEmpty()) {
-    const size_t size = blocks_.Value().ByteLength();
+    CountBlocks();
     blocks_.Value().Detach();
     blocks_.Reset();
-    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(size));
   }
   if (mapping_->loans.empty()) {
     mapping_->guard.reset();

@@ -10,6 +10,7 @@
 
 #include "../os/fault_guard.h"
 #include "../os/segment.h"
+#include "uncounted_memory.h"
 
 namespace sluice {
 
@@ -41,6 +42,7 @@ class Segment : public Napi::ObjectWrap<Segment> {
 
   static Napi::Function Define(Napi::Env env);
   explicit Segment(const Napi::CallbackInfo& info);
+  ~Segment() override;
 
   // `value`, which must be an open Segment; throws ArgumentError otherwise.
   static Segment& From(Napi::Value value);
@@ -58,6 +60,7 @@ class Segment : public Napi::ObjectWrap<Segment> {
   void Discard(const Napi::CallbackInfo& info);
 
   Napi::Value ShowMapping(Napi::Env env, size_t start, size_t size);
+  void CountBlocks();
 
   std::shared_ptr<Mapping> mapping_ = std::make_shared<Mapping>();
   uint32_t capacity_ = 0;
@@ -65,6 +68,9 @@ class Segment : public Napi::ObjectWrap<Segment> {
   Napi::Reference<Napi::ArrayBuffer> buffer_;
   // Empty until JavaScript asks for them.
   Napi::Reference<Napi::ArrayBuffer> blocks_;
+  // How many of their bytes V8 does not count.
+  int64_t uncounted_ = 0;
+  std::shared_ptr<UncountedMemory> uncounted_memory_;
 };
 
 }  // namespace sluice

@@ -1,4 +1,6 @@
 /** Clients of what has no calls: something that sends back the bytes it was sent, in order. */
+// See load.ts.
+import { performance } from "node:perf_hooks";
 import type { BenchClient, Echoed, OnEcho } from "./implementation.js";
 
 export interface EchoLink {
