@@ -205,11 +205,6 @@ export interface Segment {
    */
   readonly buffer: ArrayBuffer;
   /**
-   * What follows: the first end's blocks, the second end's. As `buffer`, and made when it is first read. V8 does not collect
-   * garbage for its sake, though it counts it in `process.memoryUsage().external`. Throws if the segment is closed, or has none.
-   */
-  readonly blocks: ArrayBuffer;
-  /**
    * `fault[0]` becomes 1 when a page of the segment was found missing (its file was truncated): all of it has been replaced
    * by zeroes in this process, and what is in it means nothing any more.
    */
@@ -219,17 +214,18 @@ export interface Segment {
   /** Close the descriptor once the peer has a copy; the mapping remains. Idempotent. */
   closeHandle(): void;
   /**
-   * `length` bytes of the mapping (which begins with `buffer`, and goes on with `blocks`) from `start` on as an ArrayBuffer of
-   * its own, to be handed to users until `recall`. The memory stays mapped as long as anything refers to it, also where a user
-   * has moved it.
+   * `length` bytes of the mapping (which begins with `buffer`, and goes on with the first end's blocks and the second end's) from
+   * `start` on as an ArrayBuffer of its own, which may be handed to users, until `recall`. The memory stays mapped as long as anything
+   * refers to it, also where a user has moved it. V8 counts it as external memory. Throws if the segment is closed, for a range that is
+   * not in it, and if one that begins there is lent already.
    */
   lend(start: number, length: number): ArrayBuffer;
   /** Detach what `lend` returned. */
   recall(buffer: ArrayBuffer): void;
   /**
-   * Let the system have the memory of a part of `blocks`: `length` bytes of the mapping from `start` on, whole pages, which are
+   * Let the system have the memory of a part of the blocks: `length` bytes of the mapping from `start` on, whole pages, which are
    * zero from then on, at both ends; or stay as they are where the system cannot take them, as where a process has locked them
-   * (mlockall(2)). Throws if the segment is closed, and for a range that is none of `blocks`.
+   * (mlockall(2)). Throws if the segment is closed, and for a range that is none of the blocks'.
    */
   discard(start: number, length: number): void;
   /** Remove the mapping; `recall` first. Throws while a `RingChannel` uses it. Idempotent. */

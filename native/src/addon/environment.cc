@@ -27,8 +27,7 @@ Slab::Slab(Napi::Env env) {
   object_ = Napi::Persistent(object);
 }
 
-Environment::Environment(Napi::Env env, Napi::Object exports)
-    : loop_(env), uncounted_memory_(std::make_shared<UncountedMemory>(env)) {
+Environment::Environment(Napi::Env env, Napi::Object exports) : loop_(env) {
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, kSlabBytes);
   read_memory_ = static_cast<uint8_t*>(buffer.Data());
   const Napi::Uint8Array slab = Napi::Uint8Array::New(env, kSlabBytes, buffer, 0);
@@ -192,7 +191,6 @@ void Environment::CloseAll() {
   prepare_.reset();
   idle_.reset();
   poller_.reset();
-  uncounted_memory_->ShowAll();
   for (const int fd : lent_) close(fd);
   lent_.clear();
 }

@@ -16,7 +16,6 @@
 #include "../os/intrusive_list.h"
 #include "../os/unique_fd.h"
 #include "handle.h"
-#include "uncounted_memory.h"
 #include "values.h"
 
 namespace sluice {
@@ -61,8 +60,6 @@ class Environment {
   Napi::Env env() const { return loop_.env(); }
   Loop& loop() { return loop_; }
   Poller& poller() { return *poller_; }
-  // Shared with objects that may outlive this one.
-  const std::shared_ptr<UncountedMemory>& uncounted_memory() const { return uncounted_memory_; }
 
   // Calls JavaScript from the event loop (never from inside a method that JavaScript called), runs its microtasks and
   // nextTicks, and writes what it left unsent. What it throws becomes an uncaught exception. False if it threw, or if
@@ -139,7 +136,6 @@ class Environment {
   void CloseAll();
 
   Loop loop_;
-  std::shared_ptr<UncountedMemory> uncounted_memory_;
   Napi::Reference<Napi::Uint8Array> read_slab_;
   uint8_t* read_memory_;
   std::vector<std::unique_ptr<Slab>> spare_slabs_;

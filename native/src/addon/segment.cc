@@ -3,7 +3,6 @@
 #include <string>
 #include <utility>
 
-#include "environment.h"
 #include "values.h"
 
 namespace sluice {
@@ -47,7 +46,6 @@ napi_value Show(Napi::Env env, uint8_t* data, size_t size, napi_finalize drop, v
 Napi::Function Segment::Define(Napi::Env env) {
   return DefineClass(env, "Segment",
                      {
-                         InstanceAccessor<&Segment::Blocks>("blocks"),
                          InstanceAccessor<&Segment::Handle>("handle"),
                          InstanceMethod<&Segment::CloseHandle>("closeHandle"),
                          InstanceMethod<&Segment::Close>("close"),
@@ -66,8 +64,7 @@ Segment& Segment::From(Napi::Value value) {
   return segment;
 }
 
-Segment::Segment(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Segment>(info), uncounted_memory_(Environment::Of(info.Env()).uncounted_memory()) {
+Segment::Segment(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Segment>(info) {
   FromJavaScript(info.Env(), [&] {
     const Napi::Env env = info.Env();
     const os::SegmentKind kind = ToKind(info[0]);
@@ -93,7 +90,7 @@ Segment::Segment(const Napi::CallbackInfo& info)
 
     Napi::Value value;
     try {
-      value = ShowMapping(env, 0, segment->rings_size());
+      value = ShowRings(env);
     } catch (...) {
       mapping_->guard.reset();
       segment.reset();
@@ -108,35 +105,14 @@ Segment::Segment(const Napi::CallbackInfo& info)
   });
 }
 
-// V8 may collect the blocks of one that was never closed as soon as nothing here refers to them.
-Segment::~Segment() { CountBlocks(); }
-
-void Segment::CountBlocks() { uncounted_memory_->Show(std::exchange(uncounted_, 0)); }
-
 // The view keeps the mapping: whoever holds it may still look.
-Napi::Value Segment::ShowMapping(Napi::Env env, size_t start, size_t size) {
+Napi::Value Segment::ShowRings(Napi::Env env) {
   auto keep = std::make_unique<std::shared_ptr<Mapping>>(mapping_);
   const auto drop = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Mapping>*>(hint); };
-  const Napi::Value shown(env, Show(env, mapping_->segment->data() + start, size, drop, keep.get()));
+  const os::Segment& segment = *mapping_->segment;
+  const Napi::Value shown(env, Show(env, segment.data(), segment.rings_size(), drop, keep.get()));
   keep.release();
   return shown;
-}
-
-Napi::Value Segment::Blocks(const Napi::CallbackInfo& info) {
-  return FromJavaScript(info.Env(), [&]() -> Napi::Value {
-    const std::optional<os::Segment>& segment = mapping_->segment;
-    if (!segment) throw os::ArgumentError("the segment is closed");
-    const size_t start = segment->rings_size();
-    if (start == segment->size()) throw os::ArgumentError("the segment has no blocks");
-    if (blocks_.IsEmpty()) {
-      const size_t size = segment->size() - start;
-      blocks_ = Napi::Persistent(ShowMapping(info.Env(), start, size).As<Napi::ArrayBuffer>());
-      // Garbage collection would not free them, and most of their pages have no memory: V8 shall not collect for their sake.
-      uncounted_ = static_cast<int64_t>(size);
-      uncounted_memory_->Hide(uncounted_);
-    }
-    return blocks_.Value();
-  });
 }
 
 Napi::Value Segment::Handle(const Napi::CallbackInfo& info) {
@@ -151,11 +127,6 @@ void Segment::Close(const Napi::CallbackInfo& info) {
   if (!mapping_->segment) return;
   if (mapping_->channels > 0) throw Napi::Error::New(info.Env(), "close the segment's ring channels first");
   buffer_.Value().Detach();
-  if (!blocks_.IsEmpty()) {
-    CountBlocks();
-    blocks_.Value().Detach();
-    blocks_.Reset();
-  }
   if (mapping_->loans.empty()) {
     mapping_->guard.reset();
     mapping_->segment.reset();

@@ -10,7 +10,6 @@
 
 #include "../os/fault_guard.h"
 #include "../os/segment.h"
-#include "uncounted_memory.h"
 
 namespace sluice {
 
@@ -42,7 +41,6 @@ class Segment : public Napi::ObjectWrap<Segment> {
 
   static Napi::Function Define(Napi::Env env);
   explicit Segment(const Napi::CallbackInfo& info);
-  ~Segment() override;
 
   // `value`, which must be an open Segment; throws ArgumentError otherwise.
   static Segment& From(Napi::Value value);
@@ -51,7 +49,6 @@ class Segment : public Napi::ObjectWrap<Segment> {
   uint32_t capacity() const { return capacity_; }
 
  private:
-  Napi::Value Blocks(const Napi::CallbackInfo& info);
   Napi::Value Handle(const Napi::CallbackInfo& info);
   void CloseHandle(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
@@ -59,18 +56,12 @@ class Segment : public Napi::ObjectWrap<Segment> {
   void Recall(const Napi::CallbackInfo& info);
   void Discard(const Napi::CallbackInfo& info);
 
-  Napi::Value ShowMapping(Napi::Env env, size_t start, size_t size);
-  void CountBlocks();
+  Napi::Value ShowRings(Napi::Env env);
 
   std::shared_ptr<Mapping> mapping_ = std::make_shared<Mapping>();
   uint32_t capacity_ = 0;
   // Weak: a property of this object holds it.
   Napi::Reference<Napi::ArrayBuffer> buffer_;
-  // Empty until JavaScript asks for them.
-  Napi::Reference<Napi::ArrayBuffer> blocks_;
-  // How many of their bytes V8 does not count.
-  int64_t uncounted_ = 0;
-  std::shared_ptr<UncountedMemory> uncounted_memory_;
 };
 
 }  // namespace sluice

@@ -166,7 +166,9 @@ export class Ring {
 
   /** Memory of the blocks, if there are any. */
   get blocks(): Buffer {
-    return (this.#blocks ??= Buffer.from(this.segment.blocks));
+    return (this.#blocks ??= Buffer.from(
+      this.segment.lend(this.segment.buffer.byteLength, 2 * BLOCKS * this.blockBytes),
+    ));
   }
 
   /** Where in `blocks` one is that `writer` writes. */

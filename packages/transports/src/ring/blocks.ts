@@ -1,4 +1,4 @@
-import type { LargeFrame, LargeFrames } from "@sluice/core";
+import { FRAME_HEADER_BYTES, type LargeFrame, type LargeFrames } from "@sluice/core";
 import type { Segment } from "@sluice/native";
 import { BLOCKS, FREE, USED, blockOffset, blocksOffset, blockStateOffset, type Endpoint } from "./layout.js";
 
@@ -19,8 +19,11 @@ export class Blocks implements LargeFrames {
   readonly maxBytes: number;
 
   readonly #segment: Segment;
-  /** Not mapped before a block is needed: most connections need none. */
-  #memory: Uint8Array | undefined;
+  /**
+   * Of the blocks that have been needed, by where they are: most connections need none, and others the first few. V8 counts what it is
+   * shown as external memory, for the sake of which it collects garbage.
+   */
+  readonly #memories = new Map<number, Uint8Array>();
   readonly #shared: Int32Array;
   readonly #endpoint: Endpoint;
   /** Where in the segment the blocks begin. */
@@ -43,11 +46,6 @@ export class Blocks implements LargeFrames {
     this.maxBytes = blockBytes;
   }
 
-  /** All blocks, in which `start` and the frames' bounds are positions. */
-  get memory(): Uint8Array {
-    return (this.#memory ??= new Uint8Array(this.#segment.blocks));
-  }
-
   get available(): boolean {
     return this.free() >= 0;
   }
@@ -65,9 +63,24 @@ export class Blocks implements LargeFrames {
     return -1;
   }
 
-  /** Where in `memory` an outbound block begins. */
-  start(block: number): number {
-    return blockOffset(this.#endpoint, block, this.maxBytes);
+  /** The memory of an outbound block. */
+  memory(block: number): Uint8Array {
+    return this.#memoryAt(this.#start(this.#endpoint, block));
+  }
+
+  /** Where in the segment a block begins that `writer` writes. */
+  #start(writer: Endpoint, block: number): number {
+    return this.#base + blockOffset(writer, block, this.maxBytes);
+  }
+
+  /** The block that begins at `start`. */
+  #memoryAt(start: number): Uint8Array {
+    let memory = this.#memories.get(start);
+    if (memory === undefined) {
+      memory = new Uint8Array(this.#segment.lend(start, this.maxBytes));
+      this.#memories.set(start, memory);
+    }
+    return memory;
   }
 
   /** The block has been written. The record that tells of it must follow. */
@@ -92,7 +105,7 @@ export class Blocks implements LargeFrames {
       const block = this.#touched - 1;
       // SYNC POINT 8: the state, then what becomes of the block.
       if (Atomics.load(this.#shared, blockStateOffset(this.#endpoint, block) >> 2) !== FREE) break;
-      this.#segment.discard(this.#base + this.start(block), this.maxBytes);
+      this.#segment.discard(this.#start(this.#endpoint, block), this.maxBytes);
       this.#touched = block;
     }
     if (this.#touched > KEPT_BLOCKS) this.#trimLater();
@@ -102,13 +115,13 @@ export class Blocks implements LargeFrames {
   receive(block: number, bytes: number): BlockFrame | undefined {
     if (block >= BLOCKS || bytes > this.maxBytes || this.#received[block] !== undefined) return undefined;
     const writer: Endpoint = this.#endpoint === 0 ? 1 : 0;
-    const start = blockOffset(writer, block, this.maxBytes);
+    const start = this.#start(writer, block);
     const giveBack = (): void => {
       this.#received[block] = undefined;
       // SYNC POINT 8: the last look at the block, then its state.
       Atomics.store(this.#shared, blockStateOffset(writer, block) >> 2, FREE);
     };
-    const frame = new BlockFrame(this.#segment, this.#base, this.memory, start, start + bytes, giveBack);
+    const frame = new BlockFrame(this.#segment, start, this.#memoryAt(start), bytes, giveBack);
     return (this.#received[block] = frame);
   }
 
@@ -117,32 +130,26 @@ export class Blocks implements LargeFrames {
     this.#closed = true;
     clearTimeout(this.#timer);
     for (const frame of this.#received) frame?.release();
+    for (const memory of this.#memories.values()) this.#segment.recall(memory.buffer as ArrayBuffer);
+    this.#memories.clear();
   }
 }
 
 class BlockFrame implements LargeFrame {
   readonly memory: Uint8Array;
-  readonly start: number;
+  readonly start = 0;
   readonly end: number;
   readonly #segment: Segment;
   readonly #base: number;
   #lent: ArrayBuffer[] = [];
   #giveBack: (() => void) | undefined;
 
-  /** `memory[start..end)`, which begins at `base` in the segment. */
-  constructor(
-    segment: Segment,
-    base: number,
-    memory: Uint8Array,
-    start: number,
-    end: number,
-    giveBack: () => void,
-  ) {
+  /** The first `bytes` of `memory`, which begins at `base` in the segment. */
+  constructor(segment: Segment, base: number, memory: Uint8Array, bytes: number, giveBack: () => void) {
     this.#segment = segment;
     this.#base = base;
     this.memory = memory;
-    this.start = start;
-    this.end = end;
+    this.end = bytes;
     this.#giveBack = giveBack;
   }
 
@@ -152,7 +159,9 @@ class BlockFrame implements LargeFrame {
 
   lend(start: number, end: number): Uint8Array {
     if (this.#giveBack === undefined) throw new Error("the frame has been released");
-    if (!(start >= this.start && start < end && end <= this.end)) throw new RangeError("beyond the frame");
+    // What begins with the frame is lent already, to the connection.
+    if (!(start >= FRAME_HEADER_BYTES && start < end && end <= this.end))
+      throw new RangeError("beyond the frame's payload");
     const buffer = this.#segment.lend(this.#base + start, end - start);
     this.#lent.push(buffer);
     return new Uint8Array(buffer);

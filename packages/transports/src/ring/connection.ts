@@ -220,10 +220,10 @@ export class RingConnection implements Connection, RingHandler {
     if (block < 0 || min > large!.maxBytes) {
       throw new RangeError(`a range of ${min} bytes, for which no memory is available`);
     }
-    this.memory = large!.memory;
+    this.memory = large!.memory(block);
     this.#block = block;
-    this.rangeStart = large!.start(block);
-    this.rangeEnd = this.rangeStart + large!.maxBytes;
+    this.rangeStart = 0;
+    this.rangeEnd = large!.maxBytes;
   }
 
   widen(used: number, min: number): void {

@@ -1,4 +1,4 @@
-/** Shows the blocks of a segment, and then `closes` it, leaves it to be `collected`, `keeps` it to the end, or `exits`; or has a `worker` keep it. */
+/** Has half of a GiB lent, and then `closes` the segment, leaves both to be `collected`, `keeps` them to the end, or `exits`; or ends a `worker` that keeps them. */
 import { once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
@@ -8,11 +8,16 @@ import { native } from "../support.js";
 
 const how = isMainThread ? process.argv[2] : (workerData as string);
 
-/** Half a GiB, more than all else that this process has. */
-function show(close: boolean): void {
+let kept: unknown;
+
+/** More than all else that this process has. */
+function lend(): void {
   const segment = new native.Segment("memfd", 64 << 10, 16 << 20);
-  if (segment.blocks.byteLength < 512 << 20) throw new Error("the blocks are too small");
-  if (close) segment.close();
+  const lent = segment.lend(segment.buffer.byteLength, 512 << 20);
+  if (how === "closes") {
+    segment.recall(lent);
+    segment.close();
+  } else if (how !== "collected") kept = [segment, lent];
 }
 
 if (how === "worker") {
@@ -20,7 +25,7 @@ if (how === "worker") {
     number,
   ];
   if (code !== 0) throw new Error(`the worker ended with ${code}`);
-} else show(how === "closes");
+} else lend();
 if (how === "collected") {
   setFlagsFromString("--expose-gc");
   const gc = runInNewContext("gc") as () => void;
@@ -31,3 +36,5 @@ if (how === "collected") {
 }
 if (isMainThread) console.log("done");
 if (how === "exits") process.exit();
+// Whatever is held until then.
+process.once("exit", () => kept);
