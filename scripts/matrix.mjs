@@ -1,12 +1,19 @@
 /**
  * Run the tests with each supported release line of Node, from npm's `node` package, in a temporary folder: neither the
- * lockfile nor node_modules change. Builds first, with the Node that runs this. Arguments go to scripts/test.mjs.
+ * lockfile nor node_modules change. Builds first, with the Node that runs this, whose tests are run first, unless `--others`.
+ * The other arguments go to scripts/test.mjs.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { root, run, step } from "./step.mjs";
+
+const { values, positionals: suites } = parseArgs({
+  allowPositionals: true,
+  options: { others: { type: "boolean", default: false } },
+});
 
 const VERSIONS = ["22.23.3", "24.21.0", "26.10.0"];
 
@@ -18,7 +25,7 @@ const scratch = mkdtempSync(join(tmpdir(), "sluice-matrix-"));
 chmodSync(scratch, 0o755);
 process.once("exit", () => rmSync(scratch, { recursive: true, force: true }));
 const failed = [];
-await tryOn(process.execPath);
+if (!values.others) await tryOn(process.execPath);
 for (const version of VERSIONS) {
   const prefix = join(scratch, version);
   const install = ["install", "--prefix", prefix, "--no-save", "--no-audit", "--no-fund", `node@${version}`];
@@ -34,7 +41,7 @@ async function tryOn(binary) {
   const version = execFileSync(binary, ["--version"], { encoding: "utf8" }).trim();
   console.log(`\ntests on Node ${version}`);
   const ended = await new Promise((resolve, reject) => {
-    const tests = [join(root, "scripts/test.mjs"), ...process.argv.slice(2)];
+    const tests = [join(root, "scripts/test.mjs"), ...suites];
     const child = spawn(binary, tests, { stdio: "inherit" });
     child.on("error", reject);
     child.on("exit", (code, signal) => resolve(signal ?? code));

@@ -548,7 +548,7 @@ inline std::pair<std::vector<os::UniqueFd>, std::vector<os::UniqueFd>> SocketPai
   rlimit limit{};
   os::Check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
   if (limit.rlim_max < needed) {
-    throw os::ArgumentError(std::to_string(count) + " pairs of sockets need " + std::to_string(needed) +
+    throw os::ArgumentError(std::to_string(count) + " connections need " + std::to_string(needed) +
                             " open files: use fewer, or raise the hard limit (prlimit(1))");
   }
   limit.rlim_cur = std::max(limit.rlim_cur, needed);

@@ -67,14 +67,14 @@ class Environment {
   bool Call(napi_async_context context, napi_value receiver, napi_value function,
             std::initializer_list<napi_value> arguments, napi_value* result = nullptr);
 
-  // Runs `body`, which may use Call many times; each has the async context that it says. Microtasks and nextTicks run once, at the
-  // end, and then what was left unsent is written. Does nothing when JavaScript can no longer run.
+  // Runs `body`, which may use Call many times, each with an async context of its own. Microtasks and nextTicks run once, at the
+  // end, and then what was left unsent is written.
   template <class Body>
   void InOneTurn(Body body) {
-    napi_callback_scope scope;
-    if (napi_open_callback_scope(env(), turn_object_.Value(), turn_context_, &scope) != napi_ok) return;
-    body();
-    napi_close_callback_scope(env(), scope);
+    {
+      const TurnScope scope(*this);
+      body();
+    }
     FlushDirty(Held::kFlush);
   }
 
@@ -130,6 +130,21 @@ class Environment {
 
  private:
   friend class LoopObject;
+
+  class TurnScope {
+   public:
+    explicit TurnScope(Environment& environment) : env_(environment.env()) {
+      const napi_status status = napi_open_callback_scope(env_, environment.turn_object_.Value(),
+                                                          environment.turn_context_, &scope_);
+      if (status != napi_ok) throw Napi::Error::New(env_);
+    }
+    TurnScope(const TurnScope&) = delete;
+    ~TurnScope() { napi_close_callback_scope(env_, scope_); }
+
+   private:
+    napi_env env_;
+    napi_callback_scope scope_;
+  };
 
   void DeliverPending();
   void DestroyRetired();

@@ -568,11 +568,15 @@ class SessionWaiter implements Expiring {
   }
 
   start(options: CallOptions, clock: Clock): void {
-    const reason = alreadyCancelled(options);
-    if (reason !== undefined) return this.onCancelled(reason);
-    const expireAt = expiryOf(options, clock.now());
-    if (expireAt !== undefined) this.#deadline = this.#wheel.add(this, expireAt);
-    this.#links = listenForCancel(options, this);
+    try {
+      const reason = alreadyCancelled(options);
+      if (reason !== undefined) return this.onCancelled(reason);
+      const expireAt = expiryOf(options, clock.now());
+      if (expireAt !== undefined) this.#deadline = this.#wheel.add(this, expireAt);
+      this.#links = listenForCancel(options, this);
+    } catch (error) {
+      this.reject(RpcError.from(error, Status.INTERNAL));
+    }
   }
 
   resolve(session: Session): void {

@@ -78,9 +78,14 @@ export function deadlineError(mayHaveRun: boolean): RpcError {
   return new RpcError(Status.DEADLINE_EXCEEDED, "the call's deadline has passed", { mayHaveRun });
 }
 
-/** The reason for which a call of `options` must not even begin; undefined if it may. */
+/** The reason for which a call of `options` must not even begin; undefined if it may. Throws INVALID_ARGUMENT for what is no signal. */
 export function alreadyCancelled(options: CallOptions): CancelReason | undefined {
-  if (options.signal?.aborted === true) return abortReason(options.signal);
+  const { signal } = options;
+  if (signal !== undefined) {
+    if (typeof signal.addEventListener !== "function")
+      throw new RpcError(Status.INVALID_ARGUMENT, "signal is no AbortSignal");
+    if (signal.aborted) return abortReason(signal);
+  }
   return options.parent === undefined ? undefined : contextCall(options.parent).cancelled;
 }
 
@@ -203,7 +208,8 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         this.#extras!.links = listenForCancel(options, this);
       }
     } catch (error) {
-      return this.#fail(RpcError.from(error, Status.INTERNAL));
+      // Also of what the peer has heard of already.
+      return this.reject(RpcError.from(error, Status.INTERNAL));
     }
     this.#extras?.pump?.resume();
   }

@@ -296,6 +296,15 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   onResponse(response: unknown): void {
     this.#respond(response);
+    this.#settled();
+  }
+
+  onHandlerError(error: unknown): void {
+    this.onSourceError(error);
+    this.#settled();
+  }
+
+  #settled(): void {
     this.#handlerDone();
     // A handler that answers at once does so before the session is done with its request.
     if (this.isReleased) this.onReleased();
@@ -312,11 +321,6 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     this.#context?.leave(plain ? undefined : new Remains(metadata, cancellation, expireAt));
     this.#context = this.#metadata = this.#cancellation = this.#loan = undefined;
     this.header = this.trailer = undefined;
-  }
-
-  onHandlerError(error: unknown): void {
-    this.onSourceError(error);
-    this.#handlerDone();
   }
 
   #intercepted(request: unknown, context: CallContext): AsyncIterable<unknown> {

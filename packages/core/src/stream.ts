@@ -112,7 +112,7 @@ export const enum Mark {
  * except where said. None of them may throw.
  *
  * There is one of these for each call at each end, and most last for one frame each way: what few calls need is in objects of
- * its own, here or in the session. A unary call that went as it should is used again for another of its session (`onReleased`).
+ * its own, here or in the session. A unary call that both sides have ended is used again for another of its session (`onReleased`).
  */
 export abstract class Stream implements Expiring {
   /** The wire's id, as a signed number: V8 keeps no larger ones in a field without memory of their own. 0 until a slot is taken. */

@@ -54,6 +54,20 @@ describe("a call that its caller ends", () => {
     });
   }
 
+  it("is refused with a signal that is none, and cancelled when one fails after it began", async () => {
+    const { simulation, calls, usage } = await connectPair();
+    const none = rejection(calls.unary(part(0), { signal: {} as AbortSignal }));
+    const broken = new AbortController().signal;
+    broken.addEventListener = () => {
+      throw new Error("not today");
+    };
+    const failed = rejection(calls.unary(part(0), { signal: broken }));
+    await simulation.run();
+    expect(await none).to.include({ code: Status.INVALID_ARGUMENT, mayHaveRun: false });
+    expect(await failed).to.include({ code: Status.INTERNAL, message: "not today", mayHaveRun: true });
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
   it("is cancelled by a signal that is aborted while its request is being encoded", async () => {
     const { simulation, calls, usage } = await connectPair({
       server: { implementation: { unary: () => new Promise(() => {}) } },

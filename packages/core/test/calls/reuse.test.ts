@@ -38,6 +38,26 @@ describe("a call that is over", () => {
     });
   }
 
+  for (const [handled, unary] of [
+    [
+      "at once",
+      (): Part => {
+        throw new RpcError(Status.NOT_FOUND, "none");
+      },
+    ],
+    ["later", async () => Promise.reject(new RpcError(Status.NOT_FOUND, "none"))],
+  ] as const) {
+    it(`leaves its object to another when its handler fails ${handled}`, async () => {
+      const { simulation, calls, spare } = await pair({ server: { implementation: { unary } } });
+      for (let index = 0; index < 3; index++) {
+        const failed = rejection(calls.unary(part(index)));
+        await simulation.run();
+        expect(await failed).to.include({ code: Status.NOT_FOUND });
+        expect(spare()).to.deep.equal([1, 1]);
+      }
+    });
+  }
+
   it("leaves its object to a call of another method", async () => {
     const other = {
       name: "Other",

@@ -6,6 +6,20 @@ import { Random } from "../session/simulation/random.js";
 
 const DAY_MS = 86_400_000;
 
+describe("systemClock", () => {
+  it("is the clock of a test that puts its own in the place of the platform's, as long as it is there", () => {
+    const { performance, setTimeout } = globalThis;
+    const fake = { now: () => -1 };
+    try {
+      Object.assign(globalThis, { performance: fake, setTimeout: () => 0 });
+      expect(systemClock.now()).to.equal(-1);
+    } finally {
+      Object.assign(globalThis, { performance, setTimeout });
+    }
+    expect(systemClock.now()).to.be.at.least(0);
+  });
+});
+
 class Entry implements Expiring {
   deadline: Deadline | undefined = undefined;
   firedAt: number | undefined = undefined;

@@ -1,5 +1,13 @@
 import { expect } from "chai";
-import { Status, connectWith, type Channel, type Connection, type Transport } from "@sluice/core";
+import {
+  Status,
+  connectWith,
+  type CallOptions,
+  type Channel,
+  type Connection,
+  type Limits,
+  type Transport,
+} from "@sluice/core";
 import { channelOn, part, rejection } from "../session/fixture.js";
 import { TestDefinition } from "../session/simulation/service.js";
 import { Simulation } from "../session/simulation/simulation.js";
@@ -8,7 +16,7 @@ const TIMEOUT_MS = 1000;
 const WAITED_MS = 600;
 
 /** A channel that is still connecting; `arrive` brings the connection, whose peer answers no call. */
-function connectingChannel() {
+function connectingChannel(limits: Partial<Limits> = {}) {
   const simulation = new Simulation(1);
   const [near, far] = simulation.link();
   let arrived = (_: Connection): void => {};
@@ -19,7 +27,7 @@ function connectingChannel() {
     listen: () => Promise.reject(new Error("nobody listens here")),
   };
   const services = (made: Channel): void => void (channel = made);
-  void connectWith([transport], "sim:link", { waitForReady: true, services }, simulation.clock);
+  void connectWith([transport], "sim:link", { waitForReady: true, services, limits }, simulation.clock);
   const arrive = (): void => {
     channelOn(simulation, far, false, {
       implementation: {
@@ -59,6 +67,20 @@ describe("a call that waits for a connection", () => {
       expect(endedAt - began).to.be.within(TIMEOUT_MS, TIMEOUT_MS + 4);
     });
   }
+
+  it("is refused at once for options that cannot be, and takes nobody's place", async () => {
+    // One waits already: `connect`.
+    const { simulation, channel, arrive } = connectingChannel({ maxQueuedCalls: 2 });
+    const calls = channel.client(TestDefinition);
+    for (const options of [{ timeoutMs: NaN }, { signal: {} as AbortSignal }] satisfies CallOptions[]) {
+      const error = await rejection(calls.unary(part(0), options));
+      expect(error).to.include({ code: Status.INVALID_ARGUMENT, mayHaveRun: false });
+    }
+    const waiting = rejection(calls.unary(part(0), { timeoutMs: TIMEOUT_MS }));
+    arrive();
+    await simulation.run();
+    expect(await waiting).to.include({ code: Status.DEADLINE_EXCEEDED });
+  });
 
   it("is ended when connecting takes longer than it may, and says so", async () => {
     const simulation = new Simulation(1);
