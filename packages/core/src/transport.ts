@@ -80,7 +80,10 @@ export interface LargeFrame {
   readonly end: number;
   /** Whether `lend` was called. */
   readonly lent: boolean;
-  /** `memory[start..end)` as a Uint8Array of its own, for users: it has no bytes any more after `release`. Throws when that was. */
+  /**
+   * `memory[start..end)`, a part of the frame's payload, as a Uint8Array of its own, for users: it has no bytes any more after `release`.
+   * Throws when that was, and for what is not in the payload.
+   */
   lend(start: number, end: number): Uint8Array;
   /** Give the memory back to the peer. Idempotent. */
   release(): void;

@@ -77,7 +77,7 @@ export function describeLargeFrames(fixture: Fixture, expected: boolean): void {
       while (large.available) send(near, sent, 100_000 + sent++);
       expect(sent).to.be.greaterThan(0);
       await far.received(sent);
-      const views = kept.map((frame) => frame.lend(frame.start, frame.end));
+      const views = kept.map(lendPayload);
       // More than any ring holds.
       const sizes = Array.from({ length: 100 }, () => 60_000);
       far.consume = () => {};
@@ -85,7 +85,9 @@ export function describeLargeFrames(fixture: Fixture, expected: boolean): void {
       await far.received(sent + sizes.length);
       expect(large.available).to.equal(false);
       for (const [index, view] of views.entries()) {
-        expect(frameFault(view, 0, view.length, index, 100_000 + index)).to.equal(undefined);
+        const { memory, start, end } = kept[index]!;
+        expect(frameFault(memory, start, end, index, 100_000 + index)).to.equal(undefined);
+        expect(Buffer.compare(view, memory.subarray(start + FRAME_HEADER_BYTES, end))).to.equal(0);
       }
       // In any order.
       for (const [index, frame] of kept.entries()) {
@@ -93,7 +95,7 @@ export function describeLargeFrames(fixture: Fixture, expected: boolean): void {
       }
       for (const frame of kept) frame.release();
       for (const view of views) expect(view.length).to.equal(0);
-      expect(() => kept[0]!.lend(kept[0]!.start, kept[0]!.end)).to.throw(/released/);
+      expect(() => lendPayload(kept[0]!)).to.throw(/released/);
       far.keep = undefined;
       await awaitAvailable(near, far);
     });
@@ -131,8 +133,8 @@ export function describeLargeFrames(fixture: Fixture, expected: boolean): void {
         far.keep = (frame) => kept.push(frame);
         send(near, 0, large.maxBytes);
         await far.received(1);
-        const view = kept[0]!.lend(kept[0]!.start, kept[0]!.end);
-        expect(view.length).to.equal(large.maxBytes);
+        const view = lendPayload(kept[0]!);
+        expect(view.length).to.equal(large.maxBytes - FRAME_HEADER_BYTES);
         (ending === "near" ? near : far).destroy();
         await Promise.all([near.closed, far.closed]);
         expect(view.length).to.equal(0);
@@ -140,4 +142,8 @@ export function describeLargeFrames(fixture: Fixture, expected: boolean): void {
       }
     });
   });
+}
+
+function lendPayload(frame: LargeFrame): Uint8Array {
+  return frame.lend(frame.start + FRAME_HEADER_BYTES, frame.end);
 }
