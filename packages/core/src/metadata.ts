@@ -158,7 +158,7 @@ export function receiveMetadata(memory: Uint8Array, start: number, end: number):
   if (!sameLength || same > start) {
     const malformed = checkMetadataBlock(memory, start, end, same);
     if (malformed !== undefined) return malformed;
-    lastArrived = keepBlock(memory, framesView, start, end);
+    lastArrived = keepBlock(memory, start, end);
   }
   return lastArrived;
 }
@@ -184,8 +184,8 @@ const POOLED_BYTES = 1024;
 
 let lastArrived: ReceivedBlock = { memory: pool, view: poolView, start: 0, end: 0 };
 
-/** A copy of the block `memory[start..end)`. `view` is of all of `memory`. */
-function keepBlock(memory: Uint8Array, view: DataView, start: number, end: number): ReceivedBlock {
+/** A copy of the block `memory[start..end)`. */
+function keepBlock(memory: Uint8Array, start: number, end: number): ReceivedBlock {
   const length = end - start;
   if (length > POOLED_BYTES) {
     const own = Uint8Array.prototype.slice.call(memory, start, end);
@@ -196,13 +196,8 @@ function keepBlock(memory: Uint8Array, view: DataView, start: number, end: numbe
     poolView = new DataView(pool.buffer);
     poolUsed = 0;
   }
-  const at = poolUsed;
-  poolUsed += length;
-  // By words, which takes a fifth of what a view and `set` do.
-  let copied = 0;
-  for (; length - copied >= 4; copied += 4) poolView.setInt32(at + copied, view.getInt32(start + copied));
-  for (; copied < length; copied++) pool[at + copied] = memory[start + copied]!;
-  return { memory: pool, view: poolView, start: at, end: poolUsed };
+  pool.set(memory.subarray(start, end), poolUsed);
+  return { memory: pool, view: poolView, start: poolUsed, end: (poolUsed += length) };
 }
 
 function viewOf({ memory, start, end }: ReceivedBlock): Uint8Array {
@@ -424,9 +419,7 @@ function encodeEntries(entries: readonly [string, MetadataValue][]): Uint8Array 
 
 /** @private A copy of a block that an encoder gave. */
 export function keepMetadata(block: Uint8Array): Uint8Array {
-  return viewOf(
-    keepBlock(block, new DataView(block.buffer, block.byteOffset, block.length), 0, block.length),
-  );
+  return viewOf(keepBlock(block, 0, block.length));
 }
 
 /** The entries of a block. They share nothing with it. */

@@ -94,8 +94,7 @@ export class TimerWheel {
     }
     const width = span / SLOTS;
     const due = Math.floor(Math.min(tick, this.#tick + span - width) / width);
-    // Not `%`: a tick may have 32 bits, and the remainder of what may be no small integer takes as long as all the rest.
-    const list = this.#levels[level]![due & (SLOTS - 1)]!;
+    const list = this.#levels[level]![due % SLOTS]!;
     entry.list = list;
     entry.next = list.head;
     entry.previous = undefined;
