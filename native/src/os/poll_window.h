@@ -29,8 +29,9 @@ class PollWindow {
 
   // How long it is after an action like the last one.
   uint64_t length() const {
-    const int halvings = after_[last_action_].halvings;
-    return halvings < kMaxHalvings ? max_ns_ >> halvings : 0;
+    const Experience& after = after_[last_action_];
+    if (after.patient) return std::max(max_ns_, kWakingNs);
+    return after.halvings < kMaxHalvings ? max_ns_ >> after.halvings : 0;
   }
 
   bool IsOpen(uint64_t now) const { return now < last_active_ + length(); }
@@ -41,18 +42,22 @@ class PollWindow {
 
   // A window that is halved this often is none: not worth a look.
   static constexpr int kMaxHalvings = 3;
-  // Where both ends sleep, an answer takes as long as waking both of them. So a wait of this many windows may become one that
-  // a window covers, as soon as both ends poll.
-  static constexpr uint64_t kHopefulWindows = 4;
+  // Where both ends sleep, an answer takes as long as waking both of them: 0.1 ms, on virtual machines up to this. So such a wait
+  // may become one that a window covers, as soon as both ends poll.
+  static constexpr uint64_t kWakingNs = 800'000;
   // But not if the peer does not poll, or is far away. So many waits are hoped for in vain before each counts as what it was, and
   // then so many are taken as they come before there is hope again.
   static constexpr int kMaxHopes = 64;
+  // The first of them, and then one of so many, is patient: it polls for as long as waking takes. Where that is longer than a
+  // window, the ends would go on to find each other asleep: each falls asleep before the other, which it has woken, answers.
+  static constexpr int kHopesPerPatientOne = 8;
   static constexpr int kHopelessWaits = 1024;
 
   struct Experience {
     int halvings = 0;
     int hopes = kMaxHopes;
     int hopeless_waits = 0;
+    bool patient = false;
   };
 
   // How long ago the last action was: 0 if there was none, or if `now` was read before it.
@@ -68,11 +73,13 @@ class PollWindow {
   void Learn(uint64_t waited, uint64_t max_ns) {
     Experience& after = after_[last_action_];
     bool pays = waited <= max_ns;
+    after.patient = false;
     if (pays) {
       after.hopes = kMaxHopes;
-    } else if (waited <= kHopefulWindows * max_ns) {
+    } else if (waited <= kWakingNs) {
       if (after.hopes > 0) {
         pays = true;
+        after.patient = after.hopes % kHopesPerPatientOne == 0;
         --after.hopes;
       } else if (++after.hopeless_waits == kHopelessWaits) {
         after.hopeless_waits = 0;

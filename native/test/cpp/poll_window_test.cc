@@ -10,6 +10,8 @@ constexpr uint64_t kMax = 50'000;
 constexpr uint64_t kInTime = 20'000;
 constexpr uint64_t kHopeful = 150'000;
 constexpr uint64_t kLate = 1'000'000;
+// For how long one polls who hopes that the other does, too.
+constexpr uint64_t kPatient = 800'000;
 
 // One end of a conversation, and the time there.
 struct End {
@@ -112,6 +114,13 @@ TEST("PollWindow hopes for a peer that may begin to poll, but not for ever") {
   // Both ends slept: polling would have been enough.
   for (int i = 0; i < 10; ++i) end.Call(kHopeful);
   CHECK_EQUAL(end.AfterSending(), kMax);
+  // Or polling for longer, once in a while.
+  int patient = 0;
+  for (int i = 0; i < 16; ++i) {
+    end.Call(kHopeful);
+    if (end.AfterSending() == kPatient) ++patient;
+  }
+  CHECK_EQUAL(patient, 2);
   // It never is.
   for (int i = 0; i < 100; ++i) end.Call(kHopeful);
   CHECK_EQUAL(end.AfterSending(), 0u);
@@ -127,6 +136,50 @@ TEST("PollWindow hopes for a peer that may begin to poll, but not for ever") {
   for (int i = 0; i < 3; ++i) end.Call(kInTime);
   for (int i = 0; i < 10; ++i) end.Call(kHopeful);
   CHECK_EQUAL(end.AfterSending(), kMax);
+}
+
+// Two ends, of which one answers what the other sends.
+struct Conversation {
+  End client;
+  End server;
+  uint64_t waking;
+
+  // An action of `to`, that of `from` having been at `sent`: at once if it polls until then, else when it has been woken.
+  void Deliver(End& to, uint64_t sent) {
+    constexpr uint64_t kTransit = 1'000;
+    to.now = sent + (to.window.IsOpen(sent) ? kTransit : waking);
+    to.window.NoteReceived(to.now, kMax);
+  }
+
+  void Send(End& from) {
+    from.now += 2'000;
+    from.window.NoteSent(from.now, kMax);
+  }
+
+  // How long a call takes whose handler takes so long.
+  uint64_t Call(uint64_t handling = 0) {
+    Send(client);
+    const uint64_t sent = client.now;
+    Deliver(server, sent);
+    server.now += handling;
+    Send(server);
+    Deliver(client, server.now);
+    return client.now - sent;
+  }
+};
+
+TEST("PollWindow gets two ends that sleep in turns to be awake together, however long waking takes") {
+  for (const uint64_t waking : {20'000, 60'000, 200'000, 390'000}) {
+    Conversation two{.client = {}, .server = {}, .waking = waking};
+    for (int i = 0; i < 50; ++i) two.Call();
+    CHECK(two.Call() <= kInTime);
+    // A pause in one of them, such as for collecting garbage, after which both are asleep.
+    for (int pause = 0; pause < 100; ++pause) {
+      two.Call(kLate);
+      for (int i = 0; i < 5; ++i) two.Call();
+      CHECK(two.Call() <= kInTime);
+    }
+  }
 }
 
 TEST("PollWindow leaves those out that do not poll") {
