@@ -4,7 +4,7 @@ import { withCauses } from "./errors.js";
 import { findImplementation } from "./implementations/index.js";
 import type { Placement } from "./placement.js";
 import type { Skipped } from "./result.js";
-import { scenarioId, type Scenario } from "./scenarios.js";
+import { isStream, scenarioId, type Scenario } from "./scenarios.js";
 import type { Slice } from "./statistics.js";
 
 export interface Plan {
@@ -25,11 +25,14 @@ export interface Plan {
 }
 
 /**
- * The scenarios of the same processes share most of their code, whose compilation is in the load of the first; but large messages
- * have code, and memory, of their own.
+ * The scenarios of the same processes share most of their code, whose compilation is in the load of the first; but each kind of
+ * stream has code of its own, and large messages have memory of their own, too.
  */
 export interface WarmUp {
-  /** Of the scenario with the smallest messages, and of that with the smallest large ones; in both cases the most in flight. */
+  /**
+   * Of calls or raw echoes, and of each kind of stream: of the scenario with the smallest messages, and of that with the smallest large
+   * ones; in all cases the most in flight.
+   */
   readonly firstMs: number;
   /** Of each of the others. */
   readonly otherMs: number;
@@ -50,6 +53,9 @@ const FASTER = 1.1;
 
 /** Messages of so many bytes and more are large. */
 const LARGE_BYTES = 64 * 1024;
+
+/** How much of the time that is left the warm-up may take, where there is not enough. */
+const WARM_UP_SHARE = 0.35;
 
 /** A few, so that servers and clients, which have CPUs of their own, start beside each other. */
 const STARTING_AT_ONCE = 4;
@@ -114,8 +120,7 @@ export async function measure(
     const warmUps = planWarmUp(measurable(), plan.warmUp);
     const plannedMs = warmUps.reduce((sum, { loadMs }) => sum + loadMs, 0);
     const began = performance.now();
-    // As much of the time as each round has, at most.
-    const warmUpMs = Math.min(plannedMs, Math.max(0, deadline - began) / (plan.rounds + 1));
+    const warmUpMs = Math.min(plannedMs, WARM_UP_SHARE * Math.max(0, deadline - began));
     for (const { scenario, loadMs } of warmUps) {
       const sliceMs = (loadMs / plannedMs) * warmUpMs;
       await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
@@ -192,7 +197,9 @@ export function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }:
     .filter(needsLoad)
     .toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)
     .map((scenario) => {
-      const shared = `${processesOf(scenario)}, ${scenario.bytes < LARGE_BYTES ? "small" : "large"} messages`;
+      const { bytes, kind } = scenario;
+      const code = isStream(kind) ? kind : "calls";
+      const shared = `${processesOf(scenario)}, ${code}, ${bytes < LARGE_BYTES ? "small" : "large"} messages`;
       const loadMs = warm.has(shared) ? otherMs : firstMs;
       warm.add(shared);
       return { scenario, loadMs };

@@ -116,6 +116,10 @@ export function findScenario(scenarios: readonly Scenario[], id: string): Scenar
   throw new Error(`no scenario is called "${id}"; there are:\n${scenarios.map(scenarioId).join("\n")}`);
 }
 
+export function isStream(kind: Kind): boolean {
+  return kind === "serverStreaming" || kind === "clientStreaming" || kind === "bidiStreaming";
+}
+
 /** The same without a call option, on one connection, pinned. */
 export function plain({ implementation, transport, kind, bytes, inFlight }: Scenario): Scenario {
   return { implementation, transport, kind, bytes, inFlight };

@@ -72,6 +72,23 @@ describe("measuring", function () {
     ]);
   });
 
+  it("warms up each kind of stream as long as calls: it has code of its own", () => {
+    const scenarios = selectScenarios(defaultScenarios(), ["sluice/shm/", "unpinned"]).filter(
+      ({ transport, connections, unpinned }) => transport === "shm" && connections === undefined && !unpinned,
+    );
+    const warmUps = planWarmUp(scenarios, { firstMs: 30, otherMs: 10 });
+    const firsts = warmUps
+      .filter(({ loadMs }) => loadMs === 30)
+      .map(({ scenario: { kind, bytes } }) => [kind, bytes]);
+    const kinds = ["unary", "serverStreaming", "clientStreaming", "bidiStreaming"];
+    expect(firsts).to.have.deep.members(
+      kinds.flatMap((kind) => [
+        [kind, 64],
+        [kind, 65536],
+      ]),
+    );
+  });
+
   it("has those of the same processes one after the other, whatever is in between, and forwards, then backwards", async () => {
     const [small, medium] = selectScenarios(defaultScenarios(), ["c++/memcpy/echo/64/"]);
     const [other] = selectScenarios(defaultScenarios(), ["c++/pipe/echo/64/1"]);
