@@ -87,8 +87,8 @@ export interface ByteChannelOptions {
    */
   readonly maxReadBytes?: number;
   /**
-   * For how many microseconds to poll at most before the event loop waits, each time that something was read or written: 0 to
-   * 1,000; shorter where that was seen not to pay. Default 0.
+   * For how many microseconds to poll before the event loop waits, each time that something was read or written: 0 to 1,000; shorter
+   * where that was seen not to pay, and rarely for 800 where both ends may have been asleep. Default 0: never.
    */
   readonly pollMicroseconds?: number;
 }
@@ -498,7 +498,7 @@ export interface Native {
   /**
    * Takes ownership of `fd`, the Unix socket whose bytes are the doorbell and whose hang-up tells of the peer's end.
    * `endpoint` 0 writes the segment's first ring, 1 its second. After each action the channel polls for up to
-   * `pollMicroseconds` (0 to 1,000; shorter where that was seen not to pay) before it lets the event loop wait.
+   * `pollMicroseconds`, as a `ByteChannel` does, before it lets the event loop wait.
    */
   readonly RingChannel: new (
     fd: number,

@@ -23,7 +23,7 @@ export interface Platform {
 export interface ByteStream {
   /** The slab that the channel will read into. */
   readonly input: Uint8Array;
-  /** `pollUs`: for how many microseconds at most to poll before the process sleeps, where the platform can. */
+  /** `pollUs`: for how many microseconds to poll before the process sleeps, where the platform can. */
   open(handler: ByteChannelHandler, pollUs: number): ByteChannel;
   destroy(): void;
 }

@@ -12,7 +12,7 @@ export class TlsConnection extends StreamConnection {
   /** Whether the peer may still refuse a client certificate that this end has shown it, which TLS tells nobody. */
   #mayBeRefused: boolean;
 
-  /** `pollUs`: for how many microseconds at most to poll before the process sleeps, where the addon is. */
+  /** `pollUs`: for how many microseconds to poll before the process sleeps, where the addon is. */
   constructor(socket: TLSSocket, address: string, mayBeRefused: boolean, pollUs: number) {
     super(
       (handler) => new NodeChannel(socket, socket, handler, activity(pollUs)),
