@@ -398,7 +398,7 @@ export interface MessageQueue {
   send(header: Uint8Array, memory: Uint8Array, start: number, end: number): boolean;
   /** Ask for one `onRoom`. */
   awaitRoom(): void;
-  /** For how many microseconds to poll at most, as of a `ByteChannel`, each time that something was sent or received. At first 0. */
+  /** For how many microseconds to poll, as of a `ByteChannel`, each time that something was sent or received. At first 0. */
   poll(microseconds: number): void;
   /** A message to be sent, without waiting for room, if this environment ends while the queue is open. Empty for none. */
   setLastWords(message: Uint8Array): void;

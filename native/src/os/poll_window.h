@@ -42,8 +42,8 @@ class PollWindow {
 
   // A window that is halved this often is none: not worth a look.
   static constexpr int kMaxHalvings = 3;
-  // Where both ends sleep, an answer takes as long as waking both of them: 0.1 ms, on virtual machines up to this. So such a wait
-  // may become one that a window covers, as soon as both ends poll.
+  // Where both ends sleep, an answer takes as long as waking both of them: 0.1 ms, on virtual machines several times as long. So a
+  // wait of up to this may become one that a window covers, as soon as both ends poll.
   static constexpr uint64_t kWakingNs = 800'000;
   // But not if the peer does not poll, or is far away. So many waits are hoped for in vain before each counts as what it was, and
   // then so many are taken as they come before there is hope again.

@@ -73,7 +73,7 @@ describe("measuring", function () {
   });
 
   it("warms up each kind of stream as long as calls: it has code of its own", () => {
-    const scenarios = selectScenarios(defaultScenarios(), ["sluice/shm/", "unpinned"]).filter(
+    const scenarios = selectScenarios(defaultScenarios(), ["sluice/shm/"]).filter(
       ({ transport, connections, unpinned }) => transport === "shm" && connections === undefined && !unpinned,
     );
     const warmUps = planWarmUp(scenarios, { firstMs: 30, otherMs: 10 });
