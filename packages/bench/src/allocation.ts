@@ -102,7 +102,7 @@ async function sample(
   progress(`sampling what is allocated: ${scenarioId(scenario)}`);
   const endpoints = await Endpoints.open(scenario.implementation, scenario.transport, options);
   try {
-    const client = await endpoints.addClient(scenario.connections, options);
+    const client = await endpoints.addClient(scenario.transport, scenario.connections, options);
     const { server } = endpoints;
     await endpoints.measure(scenario, { leadInMs: 0, sliceMs: WARM_UP_MS });
     for (const end of [client, server]) {

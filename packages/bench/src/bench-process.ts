@@ -7,7 +7,7 @@ import { environment, type Placement } from "./placement.js";
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 
-/** What a process sends for each request, and once by itself when it is ready. */
+/** What a process sends for each request, and once by itself, when it is ready. */
 export type Reply<T> = { readonly value: T } | { readonly error: string };
 
 export interface StartOptions {
@@ -27,12 +27,12 @@ export class BenchProcess {
     this.#child = child;
   }
 
-  /** Start `script` (a module beside this one) and wait until it is ready; also gives what it then says. */
-  static async start<T>(
+  /** Start `script` (a module beside this one) and wait until it is ready. */
+  static async start(
     script: string,
     args: readonly string[],
     { nodeOptions = [], prefix = [], placement }: StartOptions = {},
-  ): Promise<{ process: BenchProcess; value: T }> {
+  ): Promise<BenchProcess> {
     const path = fileURLToPath(new URL(script, import.meta.url));
     const [execPath, ...execArgv] = [...prefix, process.execPath, ...nodeOptions];
     const child = fork(path, args, {
@@ -42,7 +42,8 @@ export class BenchProcess {
     });
     const started = new BenchProcess(child);
     try {
-      return { process: started, value: await started.#reply<T>(START_TIMEOUT_MS) };
+      await started.#reply<void>(START_TIMEOUT_MS);
+      return started;
     } catch (error) {
       await started.stop();
       throw new Error(`${script} ${args.join(" ")} did not start`, { cause: error });
@@ -99,11 +100,9 @@ export class BenchProcess {
   }
 }
 
-/**
- * The process's side: say what `start` resolves to, answer requests with `answer`, and `close` when the driver lets go.
- */
-export async function answerDriver<T, Request>(
-  start: () => Promise<T>,
+/** The process's side: say when `start` is done, answer requests with `answer`, and `close` when the driver lets go. */
+export async function answerDriver<Request>(
+  start: () => Promise<void>,
   answer: (request: Request) => Promise<unknown>,
   close: () => Promise<void>,
 ): Promise<void> {

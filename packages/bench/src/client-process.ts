@@ -1,14 +1,11 @@
-/**
- * Loads one server. Arguments: implementation, transport, address (or directory, for a client that brings its server) and
- * the number of connections.
- */
+/** Loads one server. Argument: implementation. */
 import { answerDriver } from "./bench-process.js";
 import { sampleHeap, type HeapRequest } from "./heap-sampling.js";
 import type { HeldRequest, MemoryRequest } from "./held.js";
 import { runHeld } from "./holding.js";
-import type { BenchClient } from "./implementation.js";
+import type { BenchClient, Implementation } from "./implementation.js";
 import { findImplementation } from "./implementations/index.js";
-import { runSlice, verify, type Timing } from "./load.js";
+import { runSlice, verify, type Connections, type Timing } from "./load.js";
 import { runPaced, runTimer } from "./pacing.js";
 import type { PacedRequest, TimerRequest } from "./polling.js";
 import { takePlace } from "./placement.js";
@@ -16,42 +13,53 @@ import type { Scenario } from "./scenarios.js";
 import type { StartUp, StartUpRequest } from "./start-up.js";
 import { usedBytes } from "./usage.js";
 
-/** Time a slice; or open more connections; or, with neither, check that every one answers. */
+/** Time a slice; or, without a timing, check that every connection of the scenario's transport answers. */
 export interface ClientRequest {
   readonly scenario: Scenario;
   readonly timing?: Timing;
-  readonly connections?: number;
+}
+
+/** Open more connections (perhaps none yet) to the server at `address`, or with it, to one in a directory. */
+export interface ConnectRequest {
+  readonly connect: { readonly transport: string; readonly address: string; readonly connections: number };
 }
 
 /** More would overflow a server's queue of connections not yet accepted. */
 const CONNECTING_AT_ONCE = 64;
 
-const [name, transport, address, connections] = process.argv.slice(2) as [string, string, string, string];
-const clients: BenchClient[] = [];
+/** What this process has of one transport. */
+interface Opened extends Connections {
+  readonly clients: BenchClient[];
+}
+
+const [name] = process.argv.slice(2) as [string];
+const byTransport = new Map<string, Opened>();
 
 takePlace("client");
-let connect: () => Promise<BenchClient>;
+let implementation: Implementation;
 let loadMs: number;
 
 async function start(): Promise<void> {
   const began = performance.now();
-  const implementation = await findImplementation(name).load();
+  implementation = await findImplementation(name).load();
   loadMs = performance.now() - began;
-  connect = () => implementation.connect(transport, address);
-  await connectMore(Number(connections));
 }
 
-async function connectMore(count: number): Promise<void> {
-  for (let missing = count; missing > 0; missing -= CONNECTING_AT_ONCE) {
+async function connectMore({ transport, address, connections }: ConnectRequest["connect"]): Promise<void> {
+  const connect = () => implementation.connect(transport, address);
+  if (!byTransport.has(transport)) byTransport.set(transport, { clients: [], connect });
+  const { clients } = byTransport.get(transport)!;
+  for (let missing = connections; missing > 0; missing -= CONNECTING_AT_ONCE) {
     const connecting = Array.from({ length: Math.min(missing, CONNECTING_AT_ONCE) }, connect);
     clients.push(...(await Promise.all(connecting)));
   }
 }
 
-async function makeFirstCall(): Promise<StartUp> {
+async function makeFirstCall({ clients, connect }: Opened): Promise<StartUp> {
   const began = performance.now();
-  await connectMore(1);
-  await clients[0].unary()(new Uint8Array(64));
+  const client = await connect();
+  clients.push(client);
+  await client.unary()(new Uint8Array(64));
   return { loadMs, firstCallMs: performance.now() - began };
 }
 
@@ -60,6 +68,7 @@ await answerDriver(
   async (
     request:
       | ClientRequest
+      | ConnectRequest
       | PacedRequest
       | TimerRequest
       | HeldRequest
@@ -67,18 +76,21 @@ await answerDriver(
       | HeapRequest
       | StartUpRequest,
   ) => {
+    if ("connect" in request) return connectMore(request.connect);
+    if ("memory" in request) return usedBytes();
+    if ("heap" in request) return sampleHeap(request);
+    if ("startUp" in request) return makeFirstCall(byTransport.get(request.startUp.transport)!);
+    const connections = byTransport.get(request.scenario.transport)!;
+    const { clients } = connections;
     if ("paced" in request) return runPaced(clients[0], request);
     if ("timer" in request) return runTimer(clients[0], request);
     if ("held" in request) return runHeld(clients, request);
-    if ("memory" in request) return usedBytes();
-    if ("heap" in request) return sampleHeap(request);
-    if ("startUp" in request) return makeFirstCall();
-    const { scenario, timing, connections: more } = request;
-    if (timing !== undefined) return runSlice({ clients, connect }, scenario, timing);
-    if (more !== undefined) return connectMore(more);
+    const { scenario, timing } = request;
+    if (timing !== undefined) return runSlice(connections, scenario, timing);
     for (const client of clients) await verify(client, scenario);
   },
   async () => {
+    const clients = [...byTransport.values()].flatMap(({ clients }) => clients);
     await Promise.all(clients.map((client) => client.close()));
   },
 );

@@ -3,10 +3,11 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BenchProcess, type StartOptions } from "./bench-process.js";
-import type { ClientRequest } from "./client-process.js";
+import type { ClientRequest, ConnectRequest } from "./client-process.js";
 import { findImplementation } from "./implementations/index.js";
 import type { Timing } from "./load.js";
 import type { Scenario } from "./scenarios.js";
+import type { ServeRequest } from "./server-process.js";
 import type { Slice } from "./statistics.js";
 
 /** A slice lasts a fraction of a second; a minute means that something hangs. */
@@ -21,30 +22,27 @@ function removeDirectory(directory: string): void {
   directories.delete(directory);
 }
 
-/** The server of one implementation on one transport, and its clients: each in a process of its own. */
+/** The server of one implementation on one transport or several, and its clients: each in a process of its own. */
 export class Endpoints {
   readonly #name: string;
-  readonly #transport: string;
-  readonly #directory: string;
+  readonly #serverOptions: StartOptions;
   readonly #clients: BenchProcess[] = [];
-  #address: string;
+  readonly #directories: string[] = [];
+  /** Of each transport that is served; where the client brings the server, its directory. */
+  readonly #addresses = new Map<string, string>();
   #server: BenchProcess | undefined;
 
-  private constructor(name: string, transport: string, directory: string) {
+  /** Nothing is started yet. */
+  constructor(name: string, serverOptions: StartOptions = {}) {
     this.#name = name;
-    this.#transport = transport;
-    this.#directory = directory;
-    this.#address = directory;
-    directories.add(directory);
+    this.#serverOptions = serverOptions;
   }
 
-  /** Start the server, unless the client will bring it. */
+  /** Serve one transport. */
   static async open(name: string, transport: string, options: StartOptions = {}): Promise<Endpoints> {
-    const place = findImplementation(name).transports[transport];
-    if (place === undefined) throw new Error(`${name} is not measured over ${transport}`);
-    const endpoints = new Endpoints(name, transport, await mkdtemp(join(tmpdir(), "sluice-bench-")));
+    const endpoints = new Endpoints(name, options);
     try {
-      if (place === "own process") await endpoints.#startServer(options);
+      await endpoints.serve(transport);
     } catch (error) {
       await endpoints.close();
       throw error;
@@ -57,20 +55,48 @@ export class Endpoints {
     return this.#server;
   }
 
-  /** Start a process that holds `connections` to the server. */
-  async addClient(connections = 1, options: StartOptions = {}): Promise<BenchProcess> {
-    const args = [this.#name, this.#transport, this.#address, String(connections)];
-    const { process: client } = await BenchProcess.start<void>("./client-process.js", args, options);
+  get clients(): readonly BenchProcess[] {
+    return this.#clients;
+  }
+
+  /** Have the server listen on `transport`, too, unless the client will bring it. One at a time. */
+  async serve(transport: string): Promise<void> {
+    const place = findImplementation(this.#name).transports[transport];
+    if (place === undefined) throw new Error(`${this.#name} is not measured over ${transport}`);
+    const directory = await mkdtemp(join(tmpdir(), "sluice-bench-"));
+    directories.add(directory);
+    this.#directories.push(directory);
+    if (place === "by client") {
+      this.#addresses.set(transport, directory);
+      return;
+    }
+    this.#server ??= await BenchProcess.start("./server-process.js", [this.#name], this.#serverOptions);
+    const serve: ServeRequest = { serve: { transport, directory } };
+    this.#addresses.set(transport, await this.#server.ask<string>(serve, REQUEST_TIMEOUT_MS));
+  }
+
+  /** Start a client that holds `connections` over `transport`, which is served. */
+  async addClient(transport: string, connections = 1, options: StartOptions = {}): Promise<BenchProcess> {
+    const client = await BenchProcess.start("./client-process.js", [this.#name], options);
     this.#clients.push(client);
+    await this.connect(client, transport, connections);
     return client;
   }
 
-  /** Time one slice with the first client, over all its connections. */
+  /** Have a client open so many more connections over `transport`, which is served. */
+  async connect(client: BenchProcess, transport: string, connections = 1): Promise<void> {
+    const connect: ConnectRequest = {
+      connect: { transport, address: this.#addresses.get(transport)!, connections },
+    };
+    await client.ask<void>(connect, REQUEST_TIMEOUT_MS);
+  }
+
+  /** Time one slice with the first client, over all its connections of the scenario's transport. */
   measure(scenario: Scenario, timing: Timing): Promise<Slice> {
     return this.#clients[0].ask<Slice>({ scenario, timing } satisfies ClientRequest, REQUEST_TIMEOUT_MS);
   }
 
-  /** Check that each connection of each client gets the right answer. */
+  /** Check that each connection that a client has of the scenario's transport gets the right answer. */
   async verify(scenario: Scenario): Promise<void> {
     for (const client of this.#clients) {
       await client.ask<void>({ scenario } satisfies ClientRequest, REQUEST_TIMEOUT_MS);
@@ -81,13 +107,6 @@ export class Endpoints {
   async close(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.stop()));
     await this.#server?.stop();
-    removeDirectory(this.#directory);
-  }
-
-  async #startServer(options: StartOptions): Promise<void> {
-    const args = [this.#name, this.#transport, this.#directory];
-    const { process: server, value } = await BenchProcess.start<string>("./server-process.js", args, options);
-    this.#server = server;
-    this.#address = value;
+    this.#directories.forEach(removeDirectory);
   }
 }

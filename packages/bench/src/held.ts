@@ -18,6 +18,7 @@ export interface HeldResult {
 
 /** What a client process is asked for: to make so many calls that are held, or to have them answered. */
 export interface HeldRequest {
+  readonly scenario: Scenario;
   readonly held: { readonly calls: number } | "release";
 }
 
@@ -41,7 +42,7 @@ export async function measureHeld(
   const options = { nodeOptions: ["--expose-gc"] };
   const endpoints = await Endpoints.open(implementation, transport, options);
   try {
-    const client = await endpoints.addClient(CONNECTIONS, options);
+    const client = await endpoints.addClient(transport, CONNECTIONS, options);
     await endpoints.verify(call);
     const memory = async (end: BenchProcess) => {
       const used = await end.ask<number>({ memory: true } satisfies MemoryRequest, TIMEOUT_MS);
@@ -49,9 +50,9 @@ export async function measureHeld(
     };
     const ofBoth = async () => ({ server: await memory(endpoints.server!), client: await memory(client) });
     const before = await ofBoth();
-    await client.ask<void>({ held: { calls: CALLS } } satisfies HeldRequest, TIMEOUT_MS);
+    await client.ask<void>({ scenario: call, held: { calls: CALLS } } satisfies HeldRequest, TIMEOUT_MS);
     const during = await ofBoth();
-    await client.ask<void>({ held: "release" } satisfies HeldRequest, TIMEOUT_MS);
+    await client.ask<void>({ scenario: call, held: "release" } satisfies HeldRequest, TIMEOUT_MS);
     return {
       implementation,
       transport,

@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BenchProcess, StartOptions } from "./bench-process.js";
 import { Endpoints } from "./endpoints.js";
-import type { ClientRequest } from "./client-process.js";
 import type { Scenario } from "./scenarios.js";
 import { cpuMs, pssBytes } from "./usage.js";
 
@@ -24,7 +23,6 @@ export interface IdleResult {
 const CLIENT_PROCESSES = 4;
 /** For what a process has open beside its connections. */
 const OTHER_FILES = 256;
-const CONNECT_MS = 60_000;
 const SETTLE_MS = 2000;
 const WATCHED_MS = 5000;
 
@@ -43,7 +41,7 @@ export async function measureIdle(
     if (server === undefined) throw new Error(`${transport} has one connection by nature`);
     const clients: BenchProcess[] = [];
     for (let client = 0; client < CLIENT_PROCESSES; client++) {
-      clients.push(await endpoints.addClient(1, openFiles(connections / CLIENT_PROCESSES)));
+      clients.push(await endpoints.addClient(transport, 1, openFiles(connections / CLIENT_PROCESSES)));
     }
     await endpoints.verify(call);
     const clientsPss = () => clients.reduce((sum, { pid }) => sum + pssBytes(pid), 0);
@@ -52,7 +50,7 @@ export async function measureIdle(
     for (const [index, client] of clients.entries()) {
       const share = Math.floor((connections + index) / CLIENT_PROCESSES) - 1;
       progress(`opening ${share} connections, process ${index + 1} of ${CLIENT_PROCESSES}`);
-      await client.ask<void>({ scenario: call, connections: share } satisfies ClientRequest, CONNECT_MS);
+      await endpoints.connect(client, transport, share);
     }
     progress("using each connection once");
     await endpoints.verify(call);

@@ -65,7 +65,7 @@ export async function measurePolling(
   const busy = { ...plain(scenario), inFlight: 64 };
   const endpoints = await Endpoints.open(implementation, transport, { placement });
   try {
-    const client = await endpoints.addClient(1, { placement });
+    const client = await endpoints.addClient(transport, 1, { placement });
     const server = endpoints.server!;
     const cpu = async <T>(work: () => Promise<T>): Promise<{ percent: number; value: T }> => {
       const used = cpuMs(server.pid) + cpuMs(client.pid);
@@ -118,7 +118,7 @@ async function sameCpu(
   const stacked = { placement: { serverCpu: cpu, clientCpu: cpu } };
   const endpoints = await Endpoints.open(scenario.implementation, scenario.transport, stacked);
   try {
-    await endpoints.addClient(1, stacked);
+    await endpoints.addClient(scenario.transport, 1, stacked);
     return (await endpoints.measure(scenario, SAME_CPU)).p50Us;
   } finally {
     await endpoints.close();

@@ -64,7 +64,7 @@ export async function profile(
   let calls: number;
   let span: Span;
   try {
-    const client = await endpoints.addClient(scenario.connections, options);
+    const client = await endpoints.addClient(scenario.transport, scenario.connections, options);
     clientPid = client.pid;
     const pids = [client, endpoints.server].flatMap((process) => process?.pid ?? []);
     progress(`warming up ${scenarioId(scenario)}`);

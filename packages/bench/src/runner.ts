@@ -1,3 +1,4 @@
+import type { StartOptions } from "./bench-process.js";
 import { Endpoints } from "./endpoints.js";
 import type { Timing } from "./load.js";
 import { withCauses } from "./errors.js";
@@ -20,6 +21,11 @@ export interface Plan {
   readonly timing: Timing;
   /** Untimed load before a pair's first slice in a round, unless it is compiled. Default: none. */
   readonly waking?: Waking;
+  /**
+   * Whether all transports of an implementation share a server process and a client process, in place of a pair for each: there is less
+   * to start and to compile, but code is compiled for all of them at once. Default: they do not.
+   */
+  readonly shared?: true;
   /** Default: wherever the kernel likes. */
   readonly placement?: Placement | undefined;
 }
@@ -79,32 +85,45 @@ export async function measure(
   plan: Plan,
   progress: (text: string) => void,
 ): Promise<Measured> {
-  const wanted = byProcesses(scenarios);
+  const wanted = [...groupBy(scenarios, connectionsOf).values()].flat();
+  const groups = groupBy(wanted, (scenario) => processesOf(scenario, plan));
   const deadline = performance.now() + (plan.budgetMs ?? Infinity);
+  const started: Endpoints[] = [];
+  /** By the connections that they have opened. */
   const endpoints = new Map<string, Endpoints>();
   const skipped = new Map<string, Skipped>();
   const skip = (scenario: Scenario, error: unknown) => {
     const { implementation, transport } = scenario;
-    skipped.set(processesOf(scenario), { implementation, transport, reason: withCauses(error) });
+    const connections = connectionsOf(scenario);
+    endpoints.delete(connections);
+    if (!skipped.has(connections)) {
+      skipped.set(connections, { implementation, transport, reason: withCauses(error) });
+    }
   };
   try {
-    const starting = new Map(wanted.map((scenario) => [processesOf(scenario), scenario])).entries();
+    const starting = groups.entries();
     const startNext = async () => {
-      for (const [key, scenario] of starting) {
-        progress(`starting: ${key}`);
-        try {
-          endpoints.set(key, await start(scenario, plan));
-        } catch (error) {
-          skip(scenario, error);
+      for (const [processes, group] of starting) {
+        progress(`starting: ${processes}`);
+        const [{ implementation, unpinned }] = group;
+        const options = { placement: unpinned ? undefined : plan.placement };
+        const opened = new Endpoints(implementation, options);
+        started.push(opened);
+        for (const [connections, [scenario]] of groupBy(group, connectionsOf)) {
+          try {
+            await open(opened, scenario, options);
+            endpoints.set(connections, opened);
+          } catch (error) {
+            skip(scenario, error);
+          }
         }
       }
     };
     await Promise.all(Array.from({ length: STARTING_AT_ONCE }, startNext));
     const slices = new Map<Scenario, Slice[]>(wanted.map((scenario) => [scenario, []]));
-    const measurable = () => wanted.filter((scenario) => endpoints.has(processesOf(scenario)));
+    const measurable = () => wanted.filter((scenario) => endpoints.has(connectionsOf(scenario)));
     const slice = async (scenario: Scenario, timing: Timing, round: string) => {
-      const key = processesOf(scenario);
-      const opened = endpoints.get(key);
+      const opened = endpoints.get(connectionsOf(scenario));
       if (opened === undefined) return;
       progress(`${round}: ${scenarioId(scenario)}`);
       try {
@@ -112,12 +131,12 @@ export async function measure(
       } catch (error) {
         const failure = new Error(`${scenarioId(scenario)} failed`, { cause: error });
         if (scenario.implementation === "sluice") throw failure;
-        skip(scenario, failure);
-        endpoints.delete(key);
+        // In what state its processes are is not known.
+        for (const other of groups.get(processesOf(scenario, plan))!) skip(other, failure);
         await opened.close();
       }
     };
-    const warmUps = planWarmUp(measurable(), plan.warmUp);
+    const warmUps = planWarmUp(measurable(), plan);
     const plannedMs = warmUps.reduce((sum, { loadMs }) => sum + loadMs, 0);
     const began = performance.now();
     const warmUpMs = Math.min(plannedMs, WARM_UP_SHARE * Math.max(0, deadline - began));
@@ -127,8 +146,8 @@ export async function measure(
     }
     const { leadInMs, sliceMs } = plan.timing;
     const { waking } = plan;
-    const wake = async (key: string, { stepMs, mostMs }: Waking) => {
-      const scenario = warmUps.find((one) => processesOf(one.scenario) === key)!.scenario;
+    const wake = async (connections: string, { stepMs, mostMs }: Waking) => {
+      const scenario = warmUps.find((one) => connectionsOf(one.scenario) === connections)!.scenario;
       let best = 0;
       for (let spentMs = 0; spentMs < mostMs; spentMs += stepMs) {
         const step = await slice(scenario, { leadInMs: 0, sliceMs: stepMs, warmUp: true }, "waking");
@@ -138,7 +157,7 @@ export async function measure(
     };
     let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
-    const pairs = new Set(measurable().filter(needsLoad).map(processesOf)).size;
+    const pairs = new Set(measurable().filter(needsLoad).map(connectionsOf)).size;
     const loadMs = measurable().length * (leadInMs + sliceMs) + pairs * 2 * (waking?.stepMs ?? 0);
     let roundMs = performance.now() - began - warmUpMs + loadMs;
     for (let round = 0; round < plan.rounds; round++) {
@@ -153,9 +172,11 @@ export async function measure(
       const awake = new Set<string>();
       for (const scenario of order) {
         const timing = { leadInMs, sliceMs: nextMs };
-        const key = processesOf(scenario);
-        if (waking !== undefined && !awake.has(key) && needsLoad(scenario)) await wake(key, waking);
-        awake.add(key);
+        const connections = connectionsOf(scenario);
+        if (waking !== undefined && !awake.has(connections) && needsLoad(scenario)) {
+          await wake(connections, waking);
+        }
+        awake.add(connections);
         const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
         if (measured !== undefined) slices.get(scenario)!.push(measured);
       }
@@ -169,20 +190,19 @@ export async function measure(
     };
   } finally {
     progress("ending the processes");
-    await Promise.all([...endpoints.values()].map((opened) => opened.close()));
+    await Promise.all(started.map((opened) => opened.close()));
   }
 }
 
-/** Those of the same processes one after the other; else in the order given. */
-function byProcesses(scenarios: readonly Scenario[]): Scenario[] {
-  const groups = new Map<string, Scenario[]>();
-  for (const scenario of scenarios) {
-    const key = processesOf(scenario);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [scenario]);
-    else group.push(scenario);
+/** Those with the same key, in the order given; keys in the order of their first. */
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(keyOf(item));
+    if (group === undefined) groups.set(keyOf(item), [item]);
+    else group.push(item);
   }
-  return [...groups.values()].flat();
+  return groups;
 }
 
 /** Whether its processes are faster for load that is not timed. */
@@ -191,7 +211,11 @@ function needsLoad({ implementation }: Scenario): boolean {
 }
 
 /** What is to be warmed up, and for how long: small messages first, and of those with the same size the most in flight. */
-export function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }: WarmUp) {
+export function planWarmUp(
+  scenarios: readonly Scenario[],
+  plan: Pick<Plan, "warmUp" | "shared">,
+): { scenario: Scenario; loadMs: number }[] {
+  const { firstMs, otherMs } = plan.warmUp;
   const warm = new Set<string>();
   return scenarios
     .filter(needsLoad)
@@ -199,28 +223,39 @@ export function planWarmUp(scenarios: readonly Scenario[], { firstMs, otherMs }:
     .map((scenario) => {
       const { bytes, kind } = scenario;
       const code = isStream(kind) ? kind : "calls";
-      const shared = `${processesOf(scenario)}, ${code}, ${bytes < LARGE_BYTES ? "small" : "large"} messages`;
+      const shared = `${processesOf(scenario, plan)}, ${code}, ${bytes < LARGE_BYTES ? "small" : "large"} messages`;
       const loadMs = warm.has(shared) ? otherMs : firstMs;
       warm.add(shared);
       return { scenario, loadMs };
     });
 }
 
-/** Names the processes that a scenario needs: those of the same name are shared. */
-function processesOf({ implementation, transport, connections, unpinned }: Scenario): string {
-  const more = [connections && `${connections} connections`, unpinned && "unpinned"].filter(Boolean);
-  return [`${implementation} on ${transport}`, ...more].join(", ");
+/** Names what a scenario's calls travel over: those of the same name are shared. */
+function connectionsOf(scenario: Scenario): string {
+  const { implementation, transport } = scenario;
+  return [`${implementation} on ${transport}`, ...special(scenario)].join(", ");
 }
 
-async function start(scenario: Scenario, plan: Plan): Promise<Endpoints> {
-  const { implementation, transport, connections, unpinned } = scenario;
-  const options = { placement: unpinned ? undefined : plan.placement };
-  const opened = await Endpoints.open(implementation, transport, options);
-  try {
-    await opened.addClient(connections, options);
-    return opened;
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
+/** Names the processes that a scenario needs: those of the same name are shared. */
+function processesOf(scenario: Scenario, { shared }: Pick<Plan, "shared">): string {
+  return shared ? [scenario.implementation, ...special(scenario)].join(", ") : connectionsOf(scenario);
+}
+
+function special({ connections, unpinned }: Pick<Scenario, "connections" | "unpinned">): string[] {
+  return [
+    ...(connections === undefined ? [] : [`${connections} connections`]),
+    ...(unpinned ? ["unpinned"] : []),
+  ];
+}
+
+/** Serve the scenario's transport, and have the one client connect. */
+async function open(
+  endpoints: Endpoints,
+  { transport, connections }: Scenario,
+  options: StartOptions,
+): Promise<void> {
+  await endpoints.serve(transport);
+  const [client] = endpoints.clients;
+  if (client === undefined) await endpoints.addClient(transport, connections, options);
+  else await endpoints.connect(client, transport, connections);
 }

@@ -1,27 +1,43 @@
 /**
- * Serves one implementation on one transport. Arguments: implementation, transport, directory. Started by the driver, or by
- * the client where the transport is between parent and child; it ends when the driver or the client does.
+ * Serves one implementation. Started by the driver (argument: implementation), which says on which transports; or by the client
+ * where the transport is between parent and child (arguments: implementation, transport, directory). It ends when the driver or the
+ * client does.
  */
 import { answerDriver } from "./bench-process.js";
 import { sampleHeap, type HeapRequest } from "./heap-sampling.js";
 import type { MemoryRequest } from "./held.js";
-import type { BenchServer } from "./implementation.js";
+import type { BenchServer, Implementation } from "./implementation.js";
 import { findImplementation } from "./implementations/index.js";
 import { takePlace } from "./placement.js";
 import { usedBytes } from "./usage.js";
 
-const [name, transport, directory] = process.argv.slice(2) as [string, string, string];
-takePlace("server");
-const { transports, load } = findImplementation(name);
-const serve = async () => (await load()).serve(transport, directory);
+/** Listen on a transport, too; answered with the address. */
+export interface ServeRequest {
+  readonly serve: { readonly transport: string; readonly directory: string };
+}
 
-if (transports[transport] === "own process") {
-  let server: BenchServer | undefined;
-  await answerDriver(
-    async () => (server = await serve()).address,
-    async (request: MemoryRequest | HeapRequest) => ("heap" in request ? sampleHeap(request) : usedBytes()),
-    async () => server?.close(),
-  );
+const [name, transport, directory] = process.argv.slice(2) as [string, string?, string?];
+const { load } = findImplementation(name);
+const servers: BenchServer[] = [];
+
+takePlace("server");
+if (transport !== undefined) {
+  await (await load()).serve(transport, directory!);
 } else {
-  await serve();
+  let implementation: Implementation;
+  await answerDriver(
+    async () => {
+      implementation = await load();
+    },
+    async (request: ServeRequest | MemoryRequest | HeapRequest) => {
+      if ("heap" in request) return sampleHeap(request);
+      if ("memory" in request) return usedBytes();
+      const server = await implementation.serve(request.serve.transport, request.serve.directory);
+      servers.push(server);
+      return server.address;
+    },
+    async () => {
+      await Promise.all(servers.map((server) => server.close()));
+    },
+  );
 }

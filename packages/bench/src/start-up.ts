@@ -15,7 +15,7 @@ export interface StartUpResult {
 
 /** What a client process that has no connection yet is asked for; it answers with a `StartUp`. */
 export interface StartUpRequest {
-  readonly startUp: true;
+  readonly startUp: { readonly transport: string };
 }
 export type StartUp = Pick<StartUpResult, "loadMs" | "firstCallMs">;
 
@@ -43,8 +43,10 @@ export async function measureStartUp(
     for (let round = 0; round < ROUNDS; round++) {
       for (const { implementation, transport, server, starts } of measured) {
         progress(`start-up ${round + 1} of ${ROUNDS}: ${implementation} on ${transport}`);
-        const client = await server.addClient(0, options);
-        starts.push(await client.ask<StartUp>({ startUp: true } satisfies StartUpRequest, TIMEOUT_MS));
+        const client = await server.addClient(transport, 0, options);
+        starts.push(
+          await client.ask<StartUp>({ startUp: { transport } } satisfies StartUpRequest, TIMEOUT_MS),
+        );
         await client.stop();
       }
     }

@@ -58,7 +58,7 @@ describe("measuring", function () {
 
   it("warms up longest what compiles the code of the rest", () => {
     const scenarios = selectScenarios(defaultScenarios(), ["sluice/memory/unary", "c++/unix/"]);
-    const warmUps = planWarmUp(scenarios, { firstMs: 30, otherMs: 10 });
+    const warmUps = planWarmUp(scenarios, { warmUp: { firstMs: 30, otherMs: 10 } });
     const loads = warmUps.map(({ scenario: { bytes, inFlight }, loadMs }) => [bytes, inFlight, loadMs]);
     expect(loads).to.deep.equal([
       [64, 64, 30],
@@ -76,7 +76,7 @@ describe("measuring", function () {
     const scenarios = selectScenarios(defaultScenarios(), ["sluice/shm/"]).filter(
       ({ transport, connections, unpinned }) => transport === "shm" && connections === undefined && !unpinned,
     );
-    const warmUps = planWarmUp(scenarios, { firstMs: 30, otherMs: 10 });
+    const warmUps = planWarmUp(scenarios, { warmUp: { firstMs: 30, otherMs: 10 } });
     const firsts = warmUps
       .filter(({ loadMs }) => loadMs === 30)
       .map(({ scenario: { kind, bytes } }) => [kind, bytes]);
@@ -87,6 +87,47 @@ describe("measuring", function () {
         [kind, 65536],
       ]),
     );
+  });
+
+  it("warms up processes that transports share once", () => {
+    const scenarios = selectScenarios(quickScenarios(), ["sluice/pipe/", "sluice/fifo/", "zeromq/"]);
+    const warmUps = planWarmUp(scenarios, { warmUp: { firstMs: 30, otherMs: 10 }, shared: true });
+    const firsts = warmUps
+      .filter(({ loadMs }) => loadMs === 30)
+      .map(({ scenario: { implementation } }) => implementation);
+    expect(firsts).to.deep.equal(["sluice", "zeromq"]);
+  });
+
+  it("has all transports of an implementation in one pair of processes where they share it, without what does not start", async () => {
+    const calls = selectScenarios(quickScenarios(), ["unary/64/1"]).filter(
+      ({ implementation, bytes, inFlight, option }) =>
+        implementation === "sluice" && bytes === 64 && inFlight === 1 && option === undefined,
+    );
+    const wanted: Scenario[] = [{ ...calls[0], transport: "carrier pigeon" }, ...calls];
+    const stages: string[] = [];
+    const { scenarios, slices, skipped } = await measure(wanted, { ...PLAN, shared: true }, (text) =>
+      stages.push(text),
+    );
+    expect(stages.filter((stage) => stage.startsWith("starting"))).to.deep.equal(["starting: sluice"]);
+    expect(calls.length).to.be.above(10);
+    expect(scenarios).to.deep.equal(calls);
+    for (const rounds of slices) expect(rounds).to.have.lengthOf(PLAN.rounds);
+    expect(skipped.map(({ transport }) => transport)).to.deep.equal(["carrier pigeon"]);
+  });
+
+  it("goes on without all that shared its processes with what fails", async () => {
+    const [ring, pipe] = selectScenarios(quickScenarios(), [
+      "c++/ring-polled/echo/64/1",
+      "c++/pipe/echo/64/1",
+    ]).filter(({ inFlight }) => inFlight === 1);
+    const { scenarios, skipped } = await measure(
+      [ring, { ...pipe, bytes: -1 }],
+      { ...PLAN, shared: true },
+      () => {},
+    );
+    expect(scenarios).to.deep.equal([]);
+    expect(skipped.map(({ transport }) => transport)).to.have.members(["ring-polled", "pipe"]);
+    for (const { reason } of skipped) expect(reason).to.contain("c++/pipe/echo/-1/1 failed");
   });
 
   it("has those of the same processes one after the other, whatever is in between, and forwards, then backwards", async () => {
