@@ -1,5 +1,4 @@
-import { rmSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BenchProcess, type StartOptions } from "./bench-process.js";
@@ -63,7 +62,7 @@ export class Endpoints {
   async serve(transport: string): Promise<void> {
     const place = findImplementation(this.#name).transports[transport];
     if (place === undefined) throw new Error(`${this.#name} is not measured over ${transport}`);
-    const directory = await mkdtemp(join(tmpdir(), "sluice-bench-"));
+    const directory = mkdtempSync(join(tmpdir(), "sluice-bench-"));
     directories.add(directory);
     this.#directories.push(directory);
     if (place === "by client") {
