@@ -221,9 +221,12 @@ export function planWarmUp(
     .filter(needsLoad)
     .toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)
     .map((scenario) => {
-      const { bytes, kind } = scenario;
+      const { implementation, transport, bytes, kind } = scenario;
+      // A client that brings its server has one of its own for each transport.
+      const own = findImplementation(implementation).transports[transport] === "by client";
+      const processes = own ? connectionsOf(scenario) : processesOf(scenario, plan);
       const code = isStream(kind) ? kind : "calls";
-      const shared = `${processesOf(scenario, plan)}, ${code}, ${bytes < LARGE_BYTES ? "small" : "large"} messages`;
+      const shared = `${processes}, ${code}, ${bytes < LARGE_BYTES ? "small" : "large"} messages`;
       const loadMs = warm.has(shared) ? otherMs : firstMs;
       warm.add(shared);
       return { scenario, loadMs };
