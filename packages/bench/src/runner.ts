@@ -19,7 +19,7 @@ export interface Plan {
   /** Load before the first round, thrown away: it is when code is compiled and buffers grow. */
   readonly warmUp: WarmUp;
   readonly timing: Timing;
-  /** Untimed load before a pair's first slice in a round, unless it is compiled. Default: none. */
+  /** Untimed load before what has been idle since the last round, unless it is compiled. Default: none. */
   readonly waking?: Waking;
   /**
    * Whether all transports of an implementation share a server process and a client process, in place of a pair for each: there is less
@@ -45,8 +45,10 @@ export interface WarmUp {
 }
 
 /**
- * A process that had nothing to do for a minute has given memory back, and is slow until it has got it anew, for the longer the more it
- * allocates. So it is loaded with its smallest messages, the most in flight, in steps, until one was no faster than those before.
+ * A process that had nothing to do for a while has given memory back, and is slow until it has got it anew, for the longer the more it
+ * allocates; and so is one that had only small messages, until it has got what large ones need. So before its first small ones in a round,
+ * and before the first large ones of each of its transports, it is loaded with the smallest of them, the most in flight, in steps, until
+ * one was no faster than those before.
  */
 export interface Waking {
   readonly stepMs: number;
@@ -146,19 +148,20 @@ export async function measure(
     }
     const { leadInMs, sliceMs } = plan.timing;
     const { waking } = plan;
-    const wake = async (connections: string, { stepMs, mostMs }: Waking) => {
-      const scenario = warmUps.find((one) => connectionsOf(one.scenario) === connections)!.scenario;
+    const wake = async (sleeping: string, { stepMs, mostMs }: Waking, round: string) => {
+      const { scenario } = warmUps.find((one) => memoryOf(one.scenario, plan) === sleeping)!;
       let best = 0;
       for (let spentMs = 0; spentMs < mostMs; spentMs += stepMs) {
-        const step = await slice(scenario, { leadInMs: 0, sliceMs: stepMs, warmUp: true }, "waking");
+        const timing = { leadInMs: 0, sliceMs: stepMs, warmUp: true as const };
+        const step = await slice(scenario, timing, `${round}: waking`);
         if (step === undefined || step.callsPerSecond < best * FASTER) return;
         best = step.callsPerSecond;
       }
     };
     let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
-    const pairs = new Set(measurable().filter(needsLoad).map(connectionsOf)).size;
-    const loadMs = measurable().length * (leadInMs + sliceMs) + pairs * 2 * (waking?.stepMs ?? 0);
+    const sleepers = new Set(warmUps.map(({ scenario }) => memoryOf(scenario, plan))).size;
+    const loadMs = measurable().length * (leadInMs + sliceMs) + sleepers * 2 * (waking?.stepMs ?? 0);
     let roundMs = performance.now() - began - warmUpMs + loadMs;
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
@@ -172,12 +175,13 @@ export async function measure(
       const awake = new Set<string>();
       for (const scenario of order) {
         const timing = { leadInMs, sliceMs: nextMs };
-        const connections = connectionsOf(scenario);
-        if (waking !== undefined && !awake.has(connections) && needsLoad(scenario)) {
-          await wake(connections, waking);
+        const memory = memoryOf(scenario, plan);
+        const name = `round ${round + 1} of ${plan.rounds}`;
+        if (waking !== undefined && !awake.has(memory) && needsLoad(scenario)) {
+          await wake(memory, waking, name);
         }
-        awake.add(connections);
-        const measured = await slice(scenario, timing, `round ${round + 1} of ${plan.rounds}`);
+        awake.add(memory);
+        const measured = await slice(scenario, timing, name);
         if (measured !== undefined) slices.get(scenario)!.push(measured);
       }
       roundMs = performance.now() - began;
@@ -221,16 +225,31 @@ export function planWarmUp(
     .filter(needsLoad)
     .toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)
     .map((scenario) => {
-      const { implementation, transport, bytes, kind } = scenario;
-      // A client that brings its server has one of its own for each transport.
-      const own = findImplementation(implementation).transports[transport] === "by client";
-      const processes = own ? connectionsOf(scenario) : processesOf(scenario, plan);
+      const { kind } = scenario;
       const code = isStream(kind) ? kind : "calls";
-      const shared = `${processes}, ${code}, ${bytes < LARGE_BYTES ? "small" : "large"} messages`;
+      const shared = `${code} of ${serverOf(scenario, plan)}, ${sizeOf(scenario)} messages`;
       const loadMs = warm.has(shared) ? otherMs : firstMs;
       warm.add(shared);
       return { scenario, loadMs };
     });
+}
+
+/** Names what must have got its memory before a scenario is as fast as it will be. */
+function memoryOf(scenario: Scenario, plan: Pick<Plan, "shared">): string {
+  const size = sizeOf(scenario);
+  // With small messages of another transport in between, what large ones need is given back.
+  return `${size} messages of ${size === "large" ? connectionsOf(scenario) : serverOf(scenario, plan)}`;
+}
+
+function sizeOf({ bytes }: Scenario): "small" | "large" {
+  return bytes < LARGE_BYTES ? "small" : "large";
+}
+
+/** Names the process that has a scenario's server: a client that brings it has one of its own for each transport. */
+function serverOf(scenario: Scenario, plan: Pick<Plan, "shared">): string {
+  const { implementation, transport } = scenario;
+  const own = findImplementation(implementation).transports[transport] === "by client";
+  return own ? connectionsOf(scenario) : processesOf(scenario, plan);
 }
 
 /** Names what a scenario's calls travel over: those of the same name are shared. */
