@@ -87,64 +87,17 @@ export async function measure(
   plan: Plan,
   progress: (text: string) => void,
 ): Promise<Measured> {
-  const wanted = [...groupBy(scenarios, connectionsOf).values()].flat();
-  const groups = groupBy(wanted, (scenario) => processesOf(scenario, plan));
   const deadline = performance.now() + (plan.budgetMs ?? Infinity);
-  const started: Endpoints[] = [];
-  /** By the connections that they have opened. */
-  const endpoints = new Map<string, Endpoints>();
-  const skipped = new Map<string, Skipped>();
-  const skip = (scenario: Scenario, error: unknown) => {
-    const { implementation, transport } = scenario;
-    const connections = connectionsOf(scenario);
-    endpoints.delete(connections);
-    if (!skipped.has(connections)) {
-      skipped.set(connections, { implementation, transport, reason: withCauses(error) });
-    }
-  };
+  const field = new Field(scenarios, plan, progress);
   try {
-    const starting = groups.entries();
-    const startNext = async () => {
-      for (const [processes, group] of starting) {
-        progress(`starting: ${processes}`);
-        const [{ implementation, unpinned }] = group;
-        const options = { placement: unpinned ? undefined : plan.placement };
-        const opened = new Endpoints(implementation, options);
-        started.push(opened);
-        for (const [connections, [scenario]] of groupBy(group, connectionsOf)) {
-          try {
-            await open(opened, scenario, options);
-            endpoints.set(connections, opened);
-          } catch (error) {
-            skip(scenario, error);
-          }
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: STARTING_AT_ONCE }, startNext));
-    const slices = new Map<Scenario, Slice[]>(wanted.map((scenario) => [scenario, []]));
-    const measurable = () => wanted.filter((scenario) => endpoints.has(connectionsOf(scenario)));
-    const slice = async (scenario: Scenario, timing: Timing, round: string) => {
-      const opened = endpoints.get(connectionsOf(scenario));
-      if (opened === undefined) return;
-      progress(`${round}: ${scenarioId(scenario)}`);
-      try {
-        return await opened.measure(scenario, timing);
-      } catch (error) {
-        const failure = new Error(`${scenarioId(scenario)} failed`, { cause: error });
-        if (scenario.implementation === "sluice") throw failure;
-        // In what state its processes are is not known.
-        for (const other of groups.get(processesOf(scenario, plan))!) skip(other, failure);
-        await opened.close();
-      }
-    };
-    const warmUps = planWarmUp(measurable(), plan);
+    await field.start();
+    const slices = new Map<Scenario, Slice[]>(field.measurable.map((scenario) => [scenario, []]));
+    const warmUps = planWarmUp(field.measurable, plan);
     const plannedMs = warmUps.reduce((sum, { loadMs }) => sum + loadMs, 0);
     const began = performance.now();
     const warmUpMs = Math.min(plannedMs, WARM_UP_SHARE * Math.max(0, deadline - began));
     for (const { scenario, loadMs } of warmUps) {
-      const sliceMs = (loadMs / plannedMs) * warmUpMs;
-      await slice(scenario, { leadInMs: 0, sliceMs, warmUp: true }, "warming up");
+      await field.load(scenario, (loadMs / plannedMs) * warmUpMs, "warming up");
     }
     const { leadInMs, sliceMs } = plan.timing;
     const { waking } = plan;
@@ -152,8 +105,7 @@ export async function measure(
       const { scenario } = warmUps.find((one) => memoryOf(one.scenario, plan) === sleeping)!;
       let best = 0;
       for (let spentMs = 0; spentMs < mostMs; spentMs += stepMs) {
-        const timing = { leadInMs: 0, sliceMs: stepMs, warmUp: true as const };
-        const step = await slice(scenario, timing, `${round}: waking`);
+        const step = await field.load(scenario, stepMs, `${round}: waking`);
         if (step === undefined || step.callsPerSecond < best * FASTER) return;
         best = step.callsPerSecond;
       }
@@ -161,40 +113,128 @@ export async function measure(
     let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
     const sleepers = new Set(warmUps.map(({ scenario }) => memoryOf(scenario, plan))).size;
-    const loadMs = measurable().length * (leadInMs + sliceMs) + sleepers * 2 * (waking?.stepMs ?? 0);
+    const loadMs = field.measurable.length * (leadInMs + sliceMs) + sleepers * 2 * (waking?.stepMs ?? 0);
     let roundMs = performance.now() - began - warmUpMs + loadMs;
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
-      const order = measurable();
+      const order = field.measurable;
       const affordedMs = (deadline - began) / (plan.rounds - round);
       const fittingMs = lastMs + (affordedMs - roundMs) / order.length;
       const nextMs = Math.min(sliceMs, Math.max(fittingMs, sliceMs / 2));
       if (round > 0 && began + roundMs + (nextMs - lastMs) * order.length > deadline) break;
       lastMs = nextMs;
       if (round % 2 === 1) order.reverse();
+      const name = `round ${round + 1} of ${plan.rounds}`;
       const awake = new Set<string>();
       for (const scenario of order) {
-        const timing = { leadInMs, sliceMs: nextMs };
         const memory = memoryOf(scenario, plan);
-        const name = `round ${round + 1} of ${plan.rounds}`;
         if (waking !== undefined && !awake.has(memory) && needsLoad(scenario)) {
           await wake(memory, waking, name);
         }
         awake.add(memory);
-        const measured = await slice(scenario, timing, name);
-        if (measured !== undefined) slices.get(scenario)!.push(measured);
+        const slice = await field.slice(scenario, { leadInMs, sliceMs: nextMs }, name);
+        if (slice !== undefined) slices.get(scenario)!.push(slice);
       }
       roundMs = performance.now() - began;
     }
-    const measured = measurable();
+    const { measurable, skipped } = field;
     return {
-      scenarios: measured,
-      slices: measured.map((scenario) => slices.get(scenario)!),
-      skipped: [...skipped.values()],
+      scenarios: measurable,
+      slices: measurable.map((scenario) => slices.get(scenario)!),
+      skipped,
     };
   } finally {
-    progress("ending the processes");
-    await Promise.all(started.map((opened) => opened.close()));
+    await field.close();
+  }
+}
+
+/** The processes of all scenarios, and what has failed of them. */
+class Field {
+  readonly #plan: Plan;
+  readonly #progress: (text: string) => void;
+  readonly #scenarios: readonly Scenario[];
+  /** By the processes that they share. */
+  readonly #groups: ReadonlyMap<string, readonly Scenario[]>;
+  readonly #started: Endpoints[] = [];
+  /** By the connections that they have opened. */
+  readonly #endpoints = new Map<string, Endpoints>();
+  readonly #skipped = new Map<string, Skipped>();
+
+  constructor(scenarios: readonly Scenario[], plan: Plan, progress: (text: string) => void) {
+    this.#plan = plan;
+    this.#progress = progress;
+    this.#scenarios = [...groupBy(scenarios, connectionsOf).values()].flat();
+    this.#groups = groupBy(this.#scenarios, (scenario) => processesOf(scenario, plan));
+  }
+
+  /** Those that have neither failed nor not started: of the same connections one after the other, else in the order given. */
+  get measurable(): Scenario[] {
+    return this.#scenarios.filter((scenario) => this.#endpoints.has(connectionsOf(scenario)));
+  }
+
+  get skipped(): Skipped[] {
+    return [...this.#skipped.values()];
+  }
+
+  async start(): Promise<void> {
+    const starting = this.#groups.entries();
+    const startNext = async () => {
+      for (const [processes, scenarios] of starting) {
+        this.#progress(`starting: ${processes}`);
+        await this.#startGroup(scenarios);
+      }
+    };
+    await Promise.all(Array.from({ length: STARTING_AT_ONCE }, startNext));
+  }
+
+  async #startGroup(scenarios: readonly Scenario[]): Promise<void> {
+    const [{ implementation, unpinned }] = scenarios;
+    const options = { placement: unpinned ? undefined : this.#plan.placement };
+    const endpoints = new Endpoints(implementation, options);
+    this.#started.push(endpoints);
+    for (const [name, [scenario]] of groupBy(scenarios, connectionsOf)) {
+      try {
+        await open(endpoints, scenario, options);
+        this.#endpoints.set(name, endpoints);
+      } catch (error) {
+        this.#skip(scenario, error);
+      }
+    }
+  }
+
+  /** Load without timing, to be thrown away. */
+  load(scenario: Scenario, loadMs: number, stage: string): Promise<Slice | undefined> {
+    return this.slice(scenario, { leadInMs: 0, sliceMs: loadMs, warmUp: true }, stage);
+  }
+
+  /** Undefined where it fails, if it is a peer's, or has failed before. Rejects where Sluice fails. */
+  async slice(scenario: Scenario, timing: Timing, stage: string): Promise<Slice | undefined> {
+    const endpoints = this.#endpoints.get(connectionsOf(scenario));
+    if (endpoints === undefined) return undefined;
+    this.#progress(`${stage}: ${scenarioId(scenario)}`);
+    try {
+      return await endpoints.measure(scenario, timing);
+    } catch (error) {
+      const failure = new Error(`${scenarioId(scenario)} failed`, { cause: error });
+      if (scenario.implementation === "sluice") throw failure;
+      // In what state its processes are is not known.
+      for (const other of this.#groups.get(processesOf(scenario, this.#plan))!) this.#skip(other, failure);
+      await endpoints.close();
+      return undefined;
+    }
+  }
+
+  #skip(scenario: Scenario, error: unknown): void {
+    const { implementation, transport } = scenario;
+    const connections = connectionsOf(scenario);
+    this.#endpoints.delete(connections);
+    if (this.#skipped.has(connections)) return;
+    this.#skipped.set(connections, { implementation, transport, reason: withCauses(error) });
+  }
+
+  async close(): Promise<void> {
+    this.#progress("ending the processes");
+    await Promise.all(this.#started.map((endpoints) => endpoints.close()));
   }
 }
 
