@@ -17,7 +17,7 @@ const AT_ONCE = 3;
 
 const FALLBACK = { SLUICE_NATIVE: "0" };
 
-/** For how long a suite may run before it counts as hung: twice what a slow machine took. And which run without the addon, too. */
+/** For how long a suite may run before it counts as hung: about twice what slow machines need. And which run without the addon, too. */
 const DEFAULTS = { budgetS: 600, bothWays: false };
 const PARTICULARS = {
   native: { budgetS: 1000 },

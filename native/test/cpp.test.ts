@@ -10,7 +10,7 @@ interface Runner {
 const { variants, runVariant } = (await import(new URL("../run-cpp.mjs", import.meta.url).href)) as Runner;
 
 describe("src/os, in plain C++", function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
 
   before(function () {
     if (spawnSync(process.env["CXX"] ?? "g++", ["--version"]).status === 0) return;

@@ -20,7 +20,7 @@ const { properties, mutations, search } = (await import(
 )) as Check;
 
 describe("The models of the ring and its blocks", function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
 
   before(function () {
     const missing = ["spin", process.env["CC"] ?? "cc"].filter(

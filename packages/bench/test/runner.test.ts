@@ -17,7 +17,7 @@ const PLAN: Plan = {
 };
 
 describe("measuring", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
 
   it("gives each scenario a slice a round, checked by its client", async () => {
     // One of each kind on each transport of each implementation: the one with the smallest and fewest messages.
