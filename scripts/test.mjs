@@ -17,14 +17,14 @@ const AT_ONCE = 3;
 
 const FALLBACK = { SLUICE_NATIVE: "0" };
 
-/** For how long a suite may run before it counts as hung: about twice what slow machines need. And which run without the addon, too. */
-const DEFAULTS = { budgetS: 600, bothWays: false };
+/** For how long a suite may run before it counts as hung, about twice what slow machines need; and which run without the addon, too. */
+const DEFAULTS = { budgetS: 360, bothWays: false };
 const PARTICULARS = {
   native: { budgetS: 1000 },
   "packages/transports": { budgetS: 1000 },
   conformance: { budgetS: 1200, bothWays: true },
   faults: { budgetS: 1200, bothWays: true },
-  hostile: { budgetS: 600, bothWays: true },
+  hostile: { budgetS: 480, bothWays: true },
 };
 
 const suites = [

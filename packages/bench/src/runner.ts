@@ -47,8 +47,8 @@ export interface WarmUp {
 /**
  * A process that had nothing to do for a while has given memory back, and is slow until it has got it anew, for the longer the more it
  * allocates; and so is one that had only small messages, until it has got what large ones need. So before its first small ones in a round,
- * and before the first large ones of each of its transports, it is loaded with the smallest of them, the most in flight, in steps, until
- * one was no faster than those before.
+ * and before its first large ones, it is loaded with the smallest of them, the most in flight, in steps, until one was no faster than
+ * those before.
  */
 export interface Waking {
   readonly stepMs: number;
@@ -88,36 +88,36 @@ export async function measure(
   progress: (text: string) => void,
 ): Promise<Measured> {
   const deadline = performance.now() + (plan.budgetMs ?? Infinity);
-  const field = new Field(scenarios, plan, progress);
+  const pool = new Pool(scenarios, plan, progress);
   try {
-    await field.start();
-    const slices = new Map<Scenario, Slice[]>(field.measurable.map((scenario) => [scenario, []]));
-    const warmUps = planWarmUp(field.measurable, plan);
+    await pool.start();
+    const slices = new Map<Scenario, Slice[]>(pool.measurable.map((scenario) => [scenario, []]));
+    const warmUps = planWarmUp(pool.measurable, plan);
     const plannedMs = warmUps.reduce((sum, { loadMs }) => sum + loadMs, 0);
     const began = performance.now();
     const warmUpMs = Math.min(plannedMs, WARM_UP_SHARE * Math.max(0, deadline - began));
     for (const { scenario, loadMs } of warmUps) {
-      await field.load(scenario, (loadMs / plannedMs) * warmUpMs, "warming up");
+      await pool.load(scenario, (loadMs / plannedMs) * warmUpMs, "warming up");
     }
     const { leadInMs, sliceMs } = plan.timing;
     const { waking } = plan;
     const wake = async (sleeping: string, { stepMs, mostMs }: Waking, round: string) => {
-      const { scenario } = warmUps.find((one) => memoryOf(one.scenario, plan) === sleeping)!;
+      const { scenario } = warmUps.find((one) => memoryOf(one.scenario) === sleeping)!;
       let best = 0;
       for (let spentMs = 0; spentMs < mostMs; spentMs += stepMs) {
-        const step = await field.load(scenario, stepMs, `${round}: waking`);
+        const step = await pool.load(scenario, stepMs, `${round}: waking`);
         if (step === undefined || step.callsPerSecond < best * FASTER) return;
         best = step.callsPerSecond;
       }
     };
     let lastMs = sliceMs;
     // What the first round will take, by what came on top of the load so far; then what the last one took.
-    const sleepers = new Set(warmUps.map(({ scenario }) => memoryOf(scenario, plan))).size;
-    const loadMs = field.measurable.length * (leadInMs + sliceMs) + sleepers * 2 * (waking?.stepMs ?? 0);
+    const sleepers = new Set(warmUps.map(({ scenario }) => memoryOf(scenario))).size;
+    const loadMs = pool.measurable.length * (leadInMs + sliceMs) + sleepers * 2 * (waking?.stepMs ?? 0);
     let roundMs = performance.now() - began - warmUpMs + loadMs;
     for (let round = 0; round < plan.rounds; round++) {
       const began = performance.now();
-      const order = field.measurable;
+      const order = pool.measurable;
       const affordedMs = (deadline - began) / (plan.rounds - round);
       const fittingMs = lastMs + (affordedMs - roundMs) / order.length;
       const nextMs = Math.min(sliceMs, Math.max(fittingMs, sliceMs / 2));
@@ -127,29 +127,29 @@ export async function measure(
       const name = `round ${round + 1} of ${plan.rounds}`;
       const awake = new Set<string>();
       for (const scenario of order) {
-        const memory = memoryOf(scenario, plan);
+        const memory = memoryOf(scenario);
         if (waking !== undefined && !awake.has(memory) && needsLoad(scenario)) {
           await wake(memory, waking, name);
         }
         awake.add(memory);
-        const slice = await field.slice(scenario, { leadInMs, sliceMs: nextMs }, name);
+        const slice = await pool.slice(scenario, { leadInMs, sliceMs: nextMs }, name);
         if (slice !== undefined) slices.get(scenario)!.push(slice);
       }
       roundMs = performance.now() - began;
     }
-    const { measurable, skipped } = field;
+    const { measurable, skipped } = pool;
     return {
       scenarios: measurable,
       slices: measurable.map((scenario) => slices.get(scenario)!),
       skipped,
     };
   } finally {
-    await field.close();
+    await pool.close();
   }
 }
 
 /** The processes of all scenarios, and what has failed of them. */
-class Field {
+class Pool {
   readonly #plan: Plan;
   readonly #progress: (text: string) => void;
   readonly #scenarios: readonly Scenario[];
@@ -200,6 +200,8 @@ class Field {
         this.#skip(scenario, error);
       }
     }
+    // What has nothing to do must not disturb what is timed.
+    if (!scenarios.some((scenario) => this.#endpoints.has(connectionsOf(scenario)))) await endpoints.close();
   }
 
   /** Load without timing, to be thrown away. */
@@ -265,20 +267,17 @@ export function planWarmUp(
     .filter(needsLoad)
     .toSorted((a, b) => a.bytes - b.bytes || b.inFlight - a.inFlight)
     .map((scenario) => {
-      const { kind } = scenario;
-      const code = isStream(kind) ? kind : "calls";
-      const shared = `${code} of ${serverOf(scenario, plan)}, ${sizeOf(scenario)} messages`;
-      const loadMs = warm.has(shared) ? otherMs : firstMs;
-      warm.add(shared);
+      const code = isStream(scenario.kind) ? scenario.kind : "calls";
+      const common = `${code} of ${serverOf(scenario, plan)}, ${sizeOf(scenario)} messages`;
+      const loadMs = warm.has(common) ? otherMs : firstMs;
+      warm.add(common);
       return { scenario, loadMs };
     });
 }
 
 /** Names what must have got its memory before a scenario is as fast as it will be. */
-function memoryOf(scenario: Scenario, plan: Pick<Plan, "shared">): string {
-  const size = sizeOf(scenario);
-  // With small messages of another transport in between, what large ones need is given back.
-  return `${size} messages of ${size === "large" ? connectionsOf(scenario) : serverOf(scenario, plan)}`;
+function memoryOf(scenario: Scenario): string {
+  return `${sizeOf(scenario)} messages of ${connectionsOf(scenario)}`;
 }
 
 function sizeOf({ bytes }: Scenario): "small" | "large" {
