@@ -4,6 +4,7 @@
       "target_name": "sluice",
       "sources": [
         "src/addon/addon.cc",
+        "src/addon/aes_gcm.cc",
         "src/addon/blocking.cc",
         "src/addon/byte_channel.cc",
         "src/addon/datagram_channel.cc",

@@ -447,6 +447,24 @@ export interface ProcessWatch {
   close(): void;
 }
 
+/**
+ * AES-256-GCM (NIST SP 800-38D) under one key, in place, by the OpenSSL that Node has in it. The nonce of a packet is four zero bytes
+ * and its number, big-endian (as of Noise, section 12.3): to seal two packets under one number gives both away.
+ *
+ * Numbers are integers from 0 to 2^53 - 1. Both methods throw a `TypeError` when the range is not within `memory`.
+ */
+export interface AesGcm {
+  /**
+   * Encrypts `memory[payload..end)`, authenticates it and `memory[start..payload)`, and puts the tag at `memory[end..end + 16)`.
+   */
+  seal(memory: Uint8Array, start: number, payload: number, end: number, number: number): void;
+  /**
+   * Whether `memory[start..end)`, tag and all, is what `seal` made. If so, `memory[payload..end - 16)` is what it was given; if not,
+   * nothing is there.
+   */
+  open(memory: Uint8Array, start: number, payload: number, end: number, number: number): boolean;
+}
+
 /** What a descriptor is open on (fstat(2)). */
 export type DescriptorKind = "socket" | "pipe" | "file" | "directory" | "terminal" | "device" | "other";
 
@@ -464,6 +482,9 @@ export interface Native {
     handler: ByteHandler,
     options?: ByteChannelOptions,
   ) => ByteChannel;
+
+  /** The key has 32 bytes, which are copied. Undefined in a runtime without OpenSSL's functions: Node has them. */
+  readonly AesGcm: (new (key: Uint8Array) => AesGcm) | undefined;
 
   /** Binds and listens at once; throws a `SystemError` (`EADDRINUSE`, `EACCES`, ...) when that fails. */
   readonly SocketListener: new (

@@ -1,5 +1,6 @@
 #include <napi.h>
 
+#include "aes_gcm.h"
 #include "blocking.h"
 #include "byte_channel.h"
 #include "datagram_channel.h"
@@ -21,6 +22,7 @@ namespace sluice {
 static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   // The environment's state is released by Node, after the clean-up hook that the constructor adds has closed all.
   env.SetInstanceData(new Environment(env, exports));
+  exports.Set("AesGcm", AesGcm::Define(env));
   exports.Set("ByteChannel", ByteChannel::Define(env));
   exports.Set("DatagramChannel", DatagramChannel::Define(env));
   exports.Set("PosixQueue", PosixQueue::Define(env));

@@ -1,5 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import type { ByteChannel, ByteChannelHandler } from "../stream/channel.js";
+import type { CreatePacketCipher } from "../udp/packet-cipher.js";
 import type { DatagramSocket } from "../udp/socket.js";
 
 /**
@@ -11,6 +12,8 @@ export interface Platform {
   readonly native: boolean;
   readonly sockets: StreamSockets;
   readonly datagrams: DatagramSockets;
+  /** Where it is faster than `node:crypto`. */
+  readonly createPacketCipher?: CreatePacketCipher | undefined;
   readonly pipes: Pipes;
   /**
    * Opens a file, made with mode 0600 if there is none, and locks it (flock(2)), waiting for up to `waitMs`. Undefined when

@@ -28,6 +28,7 @@ import {
   type Parameters,
 } from "./packet.js";
 import { prologue } from "./prologue.js";
+import type { CreatePacketCipher } from "./packet-cipher.js";
 import type { Protection } from "./protection.js";
 import { ROUTE_WORDS, type DatagramSocket } from "./socket.js";
 
@@ -43,6 +44,8 @@ export interface ClientOptions {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly secret: Uint8Array | undefined;
+  /** What packets with a secret are encrypted by; `node:crypto` where the platform has nothing better. */
+  readonly createCipher?: CreatePacketCipher | undefined;
   readonly parameters: Parameters;
   /** Whether the kernel's word that nobody listens can only come from this host. */
   readonly loopback: boolean;
@@ -173,7 +176,8 @@ export class ClientEndpoint extends Endpoint {
     const peerId = plain && decodeServerId(plain);
     // Not what a server sends: the true answer may still come.
     if (theirs === undefined || peerId === undefined) return;
-    const protection: Protection | undefined = handshake && new NoiseProtection(handshake.split());
+    const protection: Protection | undefined =
+      handshake && new NoiseProtection(handshake.split(), this.#options.createCipher);
     const { address, remoteAddress, remotePort, parameters } = this.#options;
     this.#serverId = peerId;
     const connection = new UdpConnection(this, {

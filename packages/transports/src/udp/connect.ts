@@ -26,6 +26,7 @@ export async function connect(
       remoteAddress: ip,
       remotePort: at.port,
       secret,
+      createCipher: platform.createPacketCipher,
       parameters: parameters(ip, socket.heldBytes),
       loopback: isLoopback(ip),
     });

@@ -26,7 +26,7 @@ import {
   type Parameters,
 } from "./packet.js";
 import type { PacketBatch } from "./packet-batch.js";
-import type { Protection } from "./protection.js";
+import { FORGED, type Protection } from "./protection.js";
 import { ReceiveBuffer, type FrameSink } from "./receive-buffer.js";
 import { ReceivedPackets } from "./received-packets.js";
 import { MAX_ACK_DELAY_MS, RoundTrip } from "./rtt.js";
@@ -468,13 +468,10 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     if (this.#state === CLOSED || end - start < DATA_HEADER_BYTES) return false;
     const number = readU48(memory, start + NUMBER_AT);
     if (!this.#received.isNew(number)) return false;
-    let at = start + DATA_HEADER_BYTES;
+    const at = start + DATA_HEADER_BYTES;
     if (this.#protection !== undefined) {
-      const opened = this.#protection.open(memory, start, at, end, number);
-      if (opened === undefined) return false;
-      memory = opened;
-      at = 0;
-      end = opened.length;
+      end = this.#protection.open(memory, start, at, end, number);
+      if (end === FORGED) return false;
     }
     this.#heardAt = now;
     this.#giveUpAt = Infinity;

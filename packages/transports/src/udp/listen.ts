@@ -44,7 +44,13 @@ export async function listen(
   }
   const server = endpoint;
   const bound = formatTcpAddress({ host, port: server.port }, "udp");
-  const listening = server.listen({ address: bound, secret, accept, parameters });
+  const listening = server.listen({
+    address: bound,
+    secret,
+    createCipher: platform.createPacketCipher,
+    accept,
+    parameters,
+  });
   return {
     address: bound,
     close: async () => listening.close(),

@@ -1,5 +1,5 @@
 /**
- * Noise_NNpsk0_25519_AESGCM_SHA256 (The Noise Protocol Framework, revision 34, noiseprotocol.org/noise.html), on node:crypto:
+ * Noise_NNpsk0_25519_AESGCM_SHA256 (The Noise Protocol Framework, revision 34, noiseprotocol.org/noise.html), its handshake on node:crypto:
  *
  *     -> psk, e
  *     <- e, ee
@@ -7,8 +7,6 @@
  * Both ends prove that they know the secret, and agree on keys that nobody can find out later by it.
  */
 import {
-  createCipheriv,
-  createDecipheriv,
   createHash,
   createPrivateKey,
   createPublicKey,
@@ -17,54 +15,25 @@ import {
   hkdfSync,
   type KeyObject,
 } from "node:crypto";
-import type { Protection } from "./protection.js";
+import {
+  createCryptoCipher,
+  decrypt,
+  encrypt,
+  NONCE_BYTES,
+  nonceOf,
+  TAG_BYTES,
+  type CreatePacketCipher,
+  type PacketCipher,
+} from "./packet-cipher.js";
+import { FORGED, type Protection } from "./protection.js";
 
 const NAME = Buffer.from("Noise_NNpsk0_25519_AESGCM_SHA256");
 const KEY_BYTES = 32;
-const TAG_BYTES = 16;
-const NONCE_BYTES = 12;
 const NOTHING = Buffer.alloc(0);
-const CIPHER = "aes-256-gcm";
 
 /** Before the 32 bytes of a key: RFC 8410, sections 4 and 7. */
 const PRIVATE_PREFIX = Buffer.from("302e020100300506032b656e04220420", "hex");
 const PUBLIC_PREFIX = Buffer.from("302a300506032b656e032100", "hex");
-
-/** Four zero bytes and the number, big-endian (section 12.3). */
-function nonceOf(number: number, nonce = Buffer.alloc(NONCE_BYTES)): Buffer {
-  nonce.writeUInt32BE(Math.floor(number / 0x1_0000_0000), 4);
-  nonce.writeUInt32BE(number >>> 0, 8);
-  return nonce;
-}
-
-function encrypt(key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, plain: Uint8Array): Buffer {
-  const cipher = createCipheriv(CIPHER, key, nonce);
-  cipher.setAAD(associated);
-  const text = cipher.update(plain);
-  cipher.final();
-  return Buffer.concat([text, cipher.getAuthTag()]);
-}
-
-/** Undefined for what was not encrypted so. */
-function decrypt(
-  key: Uint8Array,
-  nonce: Uint8Array,
-  associated: Uint8Array,
-  sealed: Uint8Array,
-): Buffer | undefined {
-  if (sealed.length < TAG_BYTES) return undefined;
-  const decipher = createDecipheriv(CIPHER, key, nonce);
-  decipher.setAAD(associated);
-  decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
-  const plain = decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES));
-  try {
-    decipher.final();
-  } catch {
-    // There is only one reason: the tag differs.
-    return undefined;
-  }
-  return plain;
-}
 
 /** A key pair of X25519; from its private half where a test gives it. */
 export function keyPair(privateKey?: Uint8Array): KeyObject {
@@ -184,17 +153,31 @@ export class Handshake {
   }
 }
 
-/** Rekey of section 4.2: one key leads to the next, and not back. */
-function nextKey(key: Uint8Array): Uint8Array {
-  const nonce = Buffer.alloc(NONCE_BYTES, 0xff).fill(0, 0, 4);
-  return encrypt(key, nonce, NOTHING, Buffer.alloc(KEY_BYTES)).subarray(0, KEY_BYTES);
-}
-
 /**
  * Packets under one key. AES-GCM allows 2^23 of them without a doubt (RFC 9001, section 6.6); both ends go on to the next key by the
  * packet's number, so that nothing needs to be agreed on.
  */
 const PACKETS_PER_KEY = 2 ** 20;
+
+/** A key and what uses it. */
+class Key {
+  readonly cipher: PacketCipher;
+  readonly #bytes: Uint8Array;
+  readonly #create: CreatePacketCipher;
+
+  constructor(bytes: Uint8Array, create: CreatePacketCipher) {
+    this.#bytes = bytes;
+    this.#create = create;
+    this.cipher = create(bytes);
+  }
+
+  /** Rekey of section 4.2: one key leads to the next, and not back. */
+  next(): Key {
+    const nonce = Buffer.alloc(NONCE_BYTES, 0xff).fill(0, 0, 4);
+    const sealed = encrypt(this.#bytes, nonce, NOTHING, Buffer.alloc(KEY_BYTES));
+    return new Key(sealed.subarray(0, KEY_BYTES), this.#create);
+  }
+}
 
 /**
  * Packets under the keys of a handshake: the packet's number is the nonce, its header the associated data (section 11.4). Of the
@@ -203,56 +186,39 @@ const PACKETS_PER_KEY = 2 ** 20;
 export class NoiseProtection implements Protection {
   readonly tagBytes = TAG_BYTES;
   readonly #packetsPerKey: number;
-  #sendKey: Uint8Array;
+  #send: Key;
   #sendEpoch = 0;
-  #receiveKey: Uint8Array;
+  #receive: Key;
   #receiveEpoch = 0;
-  #lastReceiveKey: Uint8Array | undefined;
-  readonly #nonce = Buffer.alloc(NONCE_BYTES);
+  #lastReceive: Key | undefined;
 
   constructor(
     keys: { readonly send: Uint8Array; readonly receive: Uint8Array },
+    createCipher = createCryptoCipher,
     packetsPerKey = PACKETS_PER_KEY,
   ) {
-    this.#sendKey = keys.send;
-    this.#receiveKey = keys.receive;
+    this.#send = new Key(keys.send, createCipher);
+    this.#receive = new Key(keys.receive, createCipher);
     this.#packetsPerKey = packetsPerKey;
   }
 
   seal(memory: Uint8Array, start: number, payload: number, end: number, number: number): number {
     const epoch = Math.floor(number / this.#packetsPerKey);
-    while (this.#sendEpoch < epoch) {
-      this.#sendKey = nextKey(this.#sendKey);
-      this.#sendEpoch++;
-    }
-    const cipher = createCipheriv(CIPHER, this.#sendKey, nonceOf(number, this.#nonce));
-    cipher.setAAD(memory.subarray(start, payload));
-    memory.set(cipher.update(memory.subarray(payload, end)), payload);
-    cipher.final();
-    memory.set(cipher.getAuthTag(), end);
+    for (; this.#sendEpoch < epoch; this.#sendEpoch++) this.#send = this.#send.next();
+    this.#send.cipher.seal(memory, start, payload, end, number);
     return end + TAG_BYTES;
   }
 
-  open(
-    memory: Uint8Array,
-    start: number,
-    payload: number,
-    end: number,
-    number: number,
-  ): Uint8Array | undefined {
+  open(memory: Uint8Array, start: number, payload: number, end: number, number: number): number {
     const ahead = Math.floor(number / this.#packetsPerKey) - this.#receiveEpoch;
-    if (ahead < -1 || ahead > 1) return undefined;
-    const key = ahead === 0 ? this.#receiveKey : ahead < 0 ? this.#lastReceiveKey : nextKey(this.#receiveKey);
-    if (key === undefined) return undefined;
-    const header = memory.subarray(start, payload);
-    const opened = decrypt(key, nonceOf(number, this.#nonce), header, memory.subarray(payload, end));
-    if (opened === undefined) return undefined;
+    if (ahead < -1 || ahead > 1) return FORGED;
+    const key = ahead === 0 ? this.#receive : ahead < 0 ? this.#lastReceive : this.#receive.next();
+    if (key === undefined || !key.cipher.open(memory, start, payload, end, number)) return FORGED;
     if (ahead > 0) {
-      this.#lastReceiveKey = this.#receiveKey;
-      this.#receiveKey = key;
+      this.#lastReceive = this.#receive;
+      this.#receive = key;
       this.#receiveEpoch++;
     }
-    // Not a Buffer, of which `slice` would be no copy.
-    return new Uint8Array(opened.buffer, opened.byteOffset, opened.length);
+    return end - TAG_BYTES;
   }
 }

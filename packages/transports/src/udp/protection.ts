@@ -4,12 +4,11 @@ export interface Protection {
   readonly tagBytes: number;
   /** Encrypts `memory[payload..end)` in place, and authenticates it and the header `memory[start..payload)`. Returns the new end. */
   seal(memory: Uint8Array, start: number, payload: number, end: number, number: number): number;
-  /** What `seal` was given, in memory that is valid until the next call; undefined if it is not what the peer sealed. */
-  open(
-    memory: Uint8Array,
-    start: number,
-    payload: number,
-    end: number,
-    number: number,
-  ): Uint8Array | undefined;
+  /**
+   * Puts back in place what `seal` was given, and returns the end of that; `FORGED` if `memory[start..end)` is not what the peer
+   * sealed: nothing is left of it then.
+   */
+  open(memory: Uint8Array, start: number, payload: number, end: number, number: number): number;
 }
+
+export const FORGED = -1;

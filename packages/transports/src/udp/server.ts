@@ -26,6 +26,7 @@ import {
 } from "./packet.js";
 import type { ParametersFor } from "./options.js";
 import { prologue } from "./prologue.js";
+import type { CreatePacketCipher } from "./packet-cipher.js";
 import type { Protection } from "./protection.js";
 import { formatIp, isLoopbackRoute, portOf } from "./route.js";
 import { ROUTE_WORDS, type DatagramSocket, type Route } from "./socket.js";
@@ -40,6 +41,8 @@ export interface ServerOptions {
   /** The address that clients connect to. */
   readonly address: string;
   readonly secret: Uint8Array | undefined;
+  /** What packets with a secret are encrypted by; `node:crypto` where the platform has nothing better. */
+  readonly createCipher?: CreatePacketCipher | undefined;
   readonly accept: (connection: Connection) => void;
   readonly parameters: ParametersFor;
 }
@@ -175,7 +178,8 @@ export class ServerEndpoint extends Endpoint {
     const parameters = encodeParameters(own, serverId);
     const answer = handshake === undefined ? parameters : handshake.write(parameters);
     if (answer === undefined) return;
-    const protection: Protection | undefined = handshake && new NoiseProtection(handshake.split());
+    const protection: Protection | undefined =
+      handshake && new NoiseProtection(handshake.split(), options.createCipher);
     const client: Client = {
       id,
       key,

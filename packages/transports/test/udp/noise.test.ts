@@ -1,5 +1,9 @@
 import { expect } from "chai";
+import { native, nativeUnavailable } from "@sluice/native";
 import { Handshake, keyPair, NoiseProtection } from "#transports/udp/noise.js";
+import { nativePlatform } from "#transports/platform/native/index.js";
+import { createCryptoCipher, TAG_BYTES, type CreatePacketCipher } from "#transports/udp/packet-cipher.js";
+import { FORGED } from "#transports/udp/protection.js";
 
 const hex = (text: string): Buffer => Buffer.from(text, "hex");
 
@@ -44,17 +48,6 @@ function ends(secrets = [VECTOR.secret, VECTOR.secret]): [Handshake, Handshake] 
   ];
 }
 
-/** The packets of both ends after a handshake. */
-function protectedEnds(packetsPerKey?: number): [NoiseProtection, NoiseProtection] {
-  const [initiator, responder] = ends();
-  responder.read(initiator.write(Buffer.alloc(0))!);
-  initiator.read(responder.write(Buffer.alloc(0))!);
-  return [
-    new NoiseProtection(initiator.split(), packetsPerKey),
-    new NoiseProtection(responder.split(), packetsPerKey),
-  ];
-}
-
 /** A sealed packet with a header of 15 bytes. */
 function seal(protection: NoiseProtection, number: number, payload: string): Uint8Array {
   const memory = new Uint8Array(15 + payload.length + protection.tagBytes);
@@ -64,9 +57,18 @@ function seal(protection: NoiseProtection, number: number, payload: string): Uin
 }
 
 function open(protection: NoiseProtection, number: number, packet: Uint8Array): string | undefined {
-  const opened = protection.open(packet, 0, 15, packet.length, number);
-  return opened && Buffer.from(opened).toString();
+  const memory = packet.slice();
+  const end = protection.open(memory, 0, 15, memory.length, number);
+  if (end === FORGED) return undefined;
+  expect(memory.slice(0, 15), "the header").to.deep.equal(packet.slice(0, 15));
+  return Buffer.from(memory.subarray(15, end)).toString();
 }
+
+/** What packets are encrypted by, where it is here. */
+const CIPHERS: [string, CreatePacketCipher | undefined][] = [
+  ["node:crypto", createCryptoCipher],
+  ["the addon", native?.AesGcm && nativePlatform(native).createPacketCipher],
+];
 
 describe("Noise_NNpsk0_25519_AESGCM_SHA256", () => {
   it("makes the messages of the published test vector", () => {
@@ -80,19 +82,6 @@ describe("Noise_NNpsk0_25519_AESGCM_SHA256", () => {
     expect(initiator.read(other)).to.deep.equal(second.payload);
     for (const end of [initiator, responder]) {
       expect(Buffer.from(end.hash).toString("hex")).to.equal(VECTOR.hash);
-    }
-
-    const protections = [new NoiseProtection(initiator.split()), new NoiseProtection(responder.split())];
-    for (const [index, [payload, message]] of VECTOR.transport.entries()) {
-      const [from, to] = index % 2 === 0 ? protections : [...protections].reverse();
-      // There, the associated data is empty, and each direction counts from 0.
-      const number = Math.floor(index / 2);
-      const memory = new Uint8Array(message.length / 2);
-      memory.set(hex(payload));
-      expect(from!.seal(memory, 0, 0, payload.length / 2, number)).to.equal(memory.length);
-      expect(Buffer.from(memory).toString("hex")).to.equal(message);
-      const opened = to!.open(memory, 0, 0, memory.length, number)!;
-      expect(Buffer.from(opened).toString("hex")).to.equal(payload);
     }
   });
 
@@ -119,34 +108,106 @@ describe("Noise_NNpsk0_25519_AESGCM_SHA256", () => {
     initiator.write(Buffer.alloc(0));
     expect(initiator.read(Buffer.concat([Buffer.alloc(32), message.subarray(32)]))).to.equal(undefined);
   });
-
-  it("opens only what is whole, under its own number, from the other end", () => {
-    const [initiator, responder] = protectedEnds();
-    const packet = seal(initiator, 7, "seven");
-    expect(open(responder, 7, packet)).to.equal("seven");
-    expect(open(responder, 8, packet)).to.equal(undefined);
-    expect(open(initiator, 7, packet), "reflected").to.equal(undefined);
-    for (let index = 0; index < packet.length; index++) {
-      const damaged = packet.slice();
-      damaged[index]! ^= 0x40;
-      expect(open(responder, 7, damaged), `byte ${index} changed`).to.equal(undefined);
-      expect(open(responder, 7, packet.slice(0, index)), `cut to ${index} bytes`).to.equal(undefined);
-    }
-  });
-
-  it("goes on to the next key by the packets' numbers, and still reads what is late", () => {
-    const [initiator, responder] = protectedEnds(4);
-    const packets = Array.from({ length: 14 }, (_, number) => seal(initiator, number, `packet ${number}`));
-    // Across a change of keys, and each key's last after the next key's first.
-    for (const number of [0, 1, 4, 2, 3, 5, 8, 6, 11, 12, 9, 13]) {
-      expect(open(responder, number, packets[number]!), `packet ${number}`).to.equal(`packet ${number}`);
-    }
-    expect(open(responder, 7, packets[7]!), "of the key before the last").to.equal(undefined);
-    const [one] = protectedEnds();
-    const [other] = protectedEnds(4);
-    expect(seal(one, 9, "same"), "another key").to.not.deep.equal(seal(other, 9, "same"));
-    // A number of the future, that is not sealed so, changes nothing.
-    expect(open(responder, 16, packets[13]!)).to.equal(undefined);
-    expect(open(responder, 13, packets[13]!)).to.equal("packet 13");
-  });
 });
+
+for (const [name, createCipher] of CIPHERS) {
+  describe(`packets with a secret, encrypted by ${name}`, () => {
+    before(function () {
+      if (createCipher === undefined) {
+        console.log(`    skipped: ${nativeUnavailable}`);
+        this.skip();
+      }
+    });
+
+    /** The packets of both ends after a handshake. */
+    function protectedEnds(packetsPerKey?: number): [NoiseProtection, NoiseProtection] {
+      const [initiator, responder] = ends();
+      const [first, second] = VECTOR.handshake;
+      responder.read(initiator.write(first.payload)!);
+      initiator.read(responder.write(second.payload)!);
+      return [
+        new NoiseProtection(initiator.split(), createCipher, packetsPerKey),
+        new NoiseProtection(responder.split(), createCipher, packetsPerKey),
+      ];
+    }
+
+    it("are those of the published test vector", () => {
+      const protections = protectedEnds();
+      for (const [index, [payload, message]] of VECTOR.transport.entries()) {
+        const [from, to] = index % 2 === 0 ? protections : [...protections].reverse();
+        // There, the associated data is empty, and each direction counts from 0.
+        const number = Math.floor(index / 2);
+        const memory = new Uint8Array(message.length / 2);
+        memory.set(hex(payload));
+        expect(from!.seal(memory, 0, 0, payload.length / 2, number)).to.equal(memory.length);
+        expect(Buffer.from(memory).toString("hex")).to.equal(message);
+        const end = to!.open(memory, 0, 0, memory.length, number);
+        expect(Buffer.from(memory.subarray(0, end)).toString("hex")).to.equal(payload);
+      }
+    });
+
+    it("are the same by the other cipher, of every length and under every number", () => {
+      const [cipher, other] = [createCipher!, createCryptoCipher].map((create) => create(VECTOR.secret));
+      for (const number of [
+        0,
+        1,
+        255,
+        256,
+        2 ** 31,
+        2 ** 32,
+        2 ** 32 + 1,
+        2 ** 48 - 1,
+        Number.MAX_SAFE_INTEGER,
+      ]) {
+        for (const bytes of [0, 1, 15, 16, 17, 1200, 16_320]) {
+          // With something on both sides that must stay as it is.
+          const plain = Uint8Array.from(
+            { length: 3 + 15 + bytes + TAG_BYTES + 3 },
+            (_, index) => index * 7 + number,
+          );
+          const [one, two] = [plain.slice(), plain.slice()];
+          cipher!.seal(one, 3, 18, 18 + bytes, number);
+          other!.seal(two, 3, 18, 18 + bytes, number);
+          expect(Buffer.compare(one, two), `${bytes} bytes, number ${number}`).to.equal(0);
+          expect(other!.open(one, 3, 18, 18 + bytes + TAG_BYTES, number)).to.equal(true);
+          expect(cipher!.open(two, 3, 18, 18 + bytes + TAG_BYTES, number)).to.equal(true);
+          for (const opened of [one, two]) {
+            opened.set(plain.subarray(18 + bytes, 18 + bytes + TAG_BYTES), 18 + bytes);
+            expect(Buffer.compare(opened, plain), `${bytes} bytes, number ${number}`).to.equal(0);
+          }
+        }
+      }
+    });
+
+    it("opens only what is whole, under its own number, from the other end", () => {
+      const [initiator, responder] = protectedEnds();
+      const packet = seal(initiator, 7, "seven");
+      expect(open(responder, 7, packet)).to.equal("seven");
+      expect(open(responder, 8, packet)).to.equal(undefined);
+      expect(open(initiator, 7, packet), "reflected").to.equal(undefined);
+      for (let index = 0; index < packet.length; index++) {
+        const damaged = packet.slice();
+        damaged[index]! ^= 0x40;
+        expect(open(responder, 7, damaged), `byte ${index} changed`).to.equal(undefined);
+        if (index < 15) continue;
+        expect(open(responder, 7, packet.slice(0, index)), `cut to ${index} bytes`).to.equal(undefined);
+      }
+    });
+
+    it("goes on to the next key by the packets' numbers, and still reads what is late", () => {
+      const [initiator, responder] = protectedEnds(4);
+      const packets = Array.from({ length: 14 }, (_, number) => seal(initiator, number, `packet ${number}`));
+      // Across a change of keys, and each key's last after the next key's first.
+      for (const number of [0, 1, 4, 2, 3, 5, 8, 6, 11, 12, 9, 13]) {
+        expect(open(responder, number, packets[number]!), `packet ${number}`).to.equal(`packet ${number}`);
+      }
+      expect(open(responder, 7, packets[7]!), "of the key before the last").to.equal(undefined);
+      const [one] = protectedEnds();
+      const [other] = protectedEnds(4);
+      expect(seal(one, 9, "same"), "another key").to.not.deep.equal(seal(other, 9, "same"));
+      // A number of the future, that is not sealed so, changes nothing.
+      expect(open(responder, 16, packets[13]!)).to.equal(undefined);
+      expect(open(responder, 13, packets[13]!)).to.equal("packet 13");
+    });
+  });
+}

@@ -7,10 +7,12 @@ import { createSockets } from "./sockets.js";
 
 /** On `@sluice/native`. */
 export function nativePlatform(native: Native): Platform {
+  const { AesGcm } = native;
   return {
     native: true,
     sockets: createSockets(native),
     datagrams: createDatagrams(native),
+    createPacketCipher: AesGcm && ((key) => new AesGcm(key)),
     pipes: createPipes(native),
     openLocked: (path, waitMs) => openLocked(native, path, waitMs),
   };
