@@ -19,7 +19,8 @@ import { Status, type Connection, type Listener, type TransportOptions } from "@
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
-import { freshPath, variants, type Variant } from "./subjects.js";
+import { freshPath } from "./subjects.js";
+import { variants, type Variant } from "./variants.js";
 
 interface Offer {
   addresses: string[];

@@ -4,7 +4,7 @@ import { fstatSync } from "node:fs";
 import type { Connection } from "@sluice/core";
 import { echo } from "@sluice/transport-contract";
 import { sendText, textOf } from "./text.js";
-import { variants } from "./subjects.js";
+import { variants } from "./variants.js";
 
 const [variant, scheme, mode] = process.argv.slice(2) as [string, "pipe" | "stdio", string];
 const { transports } = variants.find(({ name }) => name === variant)!;

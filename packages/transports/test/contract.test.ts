@@ -2,7 +2,8 @@ import { randomInt } from "node:crypto";
 import { auto, memory, nativeTransports, tls } from "@sluice/transports";
 import { describeConnection, describeTransport } from "@sluice/transport-contract";
 import { certificate } from "./certificates.js";
-import { freshPath, pipePair, variants } from "./subjects.js";
+import { freshPath, pipePair } from "./subjects.js";
+import { variants } from "./variants.js";
 
 const url = import.meta.resolve("@sluice/transports");
 let names = 0;

@@ -7,7 +7,7 @@ import { RpcError, Status } from "@sluice/core";
 import type { Spawned, SpawnOptions } from "@sluice/transports";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { refusal } from "./refusal.js";
-import { describeVariants, variants } from "./subjects.js";
+import { describeVariants, variants } from "./variants.js";
 import { textFrame, textOf } from "./text.js";
 
 const program = fileURLToPath(new URL("./child.js", import.meta.url));

@@ -1,6 +1,6 @@
 /** A server in a process of its own: node server.js VARIANT ADDRESS [UID]. Says its address, or the error, and lives until killed. */
 import { echo } from "@sluice/transport-contract";
-import { variants } from "./subjects.js";
+import { variants } from "./variants.js";
 
 const [variant, address, uid] = process.argv.slice(2) as [string, string, string | undefined];
 const { transports } = variants.find(({ name }) => name === variant)!;

@@ -4,7 +4,8 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import { expect } from "chai";
 import { RpcError, type Listener } from "@sluice/core";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
-import { describeVariants, freshPath } from "./subjects.js";
+import { freshPath } from "./subjects.js";
+import { describeVariants } from "./variants.js";
 
 /** Frames as bytes: what a peer that keeps no rules can do to a stream. The peer is a plain socket. */
 describeVariants("frames over a stream", ({ transports: { unix } }) => {

@@ -3,8 +3,6 @@ import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Connection, Transport } from "@sluice/core";
-import { nativeUnavailable } from "@sluice/native";
-import { nativeTransports, nodeTransports, type PlatformTransports } from "@sluice/transports";
 
 /** A directory of this test process alone (mode 0700), removed when it exits. */
 export const directory = mkdtempSync(join(tmpdir(), "sluice-"));
@@ -17,23 +15,6 @@ let next = 0;
 /** A path in it that nothing uses. */
 export function freshPath(suffix = ".sock"): string {
   return join(directory, `${next++}${suffix}`);
-}
-
-export interface Variant {
-  readonly name: "native" | "node";
-  readonly transports: PlatformTransports;
-}
-
-/** Both forms of the transports, or the one there is; what only one can do has tests of its own. */
-export const variants: readonly Variant[] = [
-  ...(nativeTransports ? [{ name: "native", transports: nativeTransports } as const] : []),
-  { name: "node", transports: nodeTransports },
-];
-
-/** Registers tests for each form of the transports. */
-export function describeVariants(name: string, tests: (variant: Variant) => void): void {
-  for (const variant of variants) describe(`${name} (${variant.name})`, () => tests(variant));
-  if (!nativeTransports) describe.skip(`${name} (native): ${nativeUnavailable}`, () => {});
 }
 
 /** Both ends of a connection over two pipes, made as a child makes its end. */

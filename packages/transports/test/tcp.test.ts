@@ -5,7 +5,7 @@ import { Status } from "@sluice/core";
 import { makeFrame } from "@sluice/transport-contract";
 import { EchoSite, outward } from "./echo-site.js";
 import { refusal } from "./refusal.js";
-import { describeVariants } from "./subjects.js";
+import { describeVariants } from "./variants.js";
 
 describeVariants("tcp", ({ transports: { tcp } }) => {
   let site: EchoSite;

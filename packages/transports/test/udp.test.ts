@@ -7,7 +7,7 @@ import { Status, type TransportOptions } from "@sluice/core";
 import { echo } from "@sluice/transport-contract";
 import { EchoSite, outward } from "./echo-site.js";
 import { refusal } from "./refusal.js";
-import { describeVariants } from "./subjects.js";
+import { describeVariants } from "./variants.js";
 
 const SECRET = "5e".repeat(32);
 const OTHER = "e5".repeat(32);

@@ -20,7 +20,8 @@ import { expect } from "chai";
 import { Status, type Connection, type Listener, type Peer, type TransportOptions } from "@sluice/core";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { refusal } from "./refusal.js";
-import { describeVariants, freshPath } from "./subjects.js";
+import { freshPath } from "./subjects.js";
+import { describeVariants } from "./variants.js";
 
 const program = fileURLToPath(new URL("./server.js", import.meta.url));
 const isRoot = process.geteuid!() === 0;
