@@ -228,7 +228,7 @@ function aheadBar(result: BenchResult): Bar | undefined {
   let compared = 0;
   for (const row of result.rows) {
     if (row.implementation !== "sluice" || row.kind !== "unary") continue;
-    if (row.transport === "shm-sync" || row.transport === "shm-lent") continue;
+    if (["shm-sync", "shm-lent", "mq-large"].includes(row.transport)) continue;
     const best = bestPeer(
       result,
       row.bytes,

@@ -11,7 +11,7 @@ const STOP_TIMEOUT_MS = 10_000;
 export type Reply<T> = { readonly value: T } | { readonly error: string };
 
 export interface StartOptions {
-  /** Flags for Node. */
+  /** Flags for Node, after those that this process was started with. */
   readonly nodeOptions?: readonly string[];
   /** A command that runs the rest of its command line, such as `prlimit --nofile=20000`. */
   readonly prefix?: readonly string[];
@@ -34,7 +34,7 @@ export class BenchProcess {
     { nodeOptions = [], prefix = [], placement }: StartOptions = {},
   ): Promise<BenchProcess> {
     const path = fileURLToPath(new URL(script, import.meta.url));
-    const [execPath, ...execArgv] = [...prefix, process.execPath, ...nodeOptions];
+    const [execPath, ...execArgv] = [...prefix, process.execPath, ...process.execArgv, ...nodeOptions];
     const child = fork(path, args, {
       execPath,
       execArgv,

@@ -29,7 +29,9 @@ export function versions(packages: readonly string[]): Record<string, string> {
     const version = installedVersion(name);
     return version === undefined ? [] : [[name, version] as const];
   });
-  return { node: process.versions.node, ...Object.fromEntries(installed) };
+  // What this process was started with goes to those that are measured.
+  const node = [process.versions.node, ...process.execArgv].join(" ");
+  return { node, ...Object.fromEntries(installed) };
 }
 
 /** Read from its package.json, which a package need not export. */

@@ -223,6 +223,8 @@ function every({ few, many, slow, limit, again, slowStreams, slowConnections }: 
     ...cross("sluice", "shm-sync", "unary", [64, KIB, 64 * KIB, MIB], [1]),
     ...cross("sluice", "shm-frames", "echo", [64, KIB], [1, 16, 64]),
     ...cross("sluice", "shm-lent", "unary", [MIB], [1, 16]),
+    ...cross("sluice", "mq-large", "unary", [64, 64 * KIB], [64]),
+    ...cross("sluice", "mq-large", "unary", [MIB], [16]),
     ...PEERS.flatMap(([peer, transport]) => (SLOW.has(peer) ? slow : many)(peer, transport, "unary")),
     ...cross("synckit", "worker", "unary", [64, KIB, 64 * KIB, MIB], [1]),
     ...RAW_PEERS.flatMap(([peer, transport]) => (transport === "json" ? slow : few)(peer, transport, "echo")),

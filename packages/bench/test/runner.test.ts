@@ -1,5 +1,8 @@
+import { readFileSync } from "node:fs";
 import { expect } from "chai";
+import { Endpoints } from "@sluice/bench/endpoints.js";
 import { implementations } from "@sluice/bench/implementations/index.js";
+import { versions } from "@sluice/bench/machine.js";
 import { measure, planWarmUp, type Plan } from "@sluice/bench/runner.js";
 import {
   defaultScenarios,
@@ -44,6 +47,25 @@ describe("measuring", function () {
       }
     }
     expect(stages.at(-1)).to.equal("ending the processes");
+  });
+
+  it("gives the processes that it measures the flags that Node was started with, and says which", async () => {
+    const flag = "--max-semi-space-size=48";
+    process.execArgv.push(flag);
+    try {
+      expect(versions([]).node).to.match(new RegExp(`^${process.versions.node} .*${flag}$`));
+      const endpoints = await Endpoints.open("sluice", "unix");
+      try {
+        const client = await endpoints.addClient("unix", 1);
+        for (const { pid } of [client, endpoints.server!]) {
+          expect(readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")).to.include(flag);
+        }
+      } finally {
+        await endpoints.close();
+      }
+    } finally {
+      process.execArgv.pop();
+    }
   });
 
   it("has as many rounds as its time allows, and at least one", async () => {

@@ -31,9 +31,11 @@ describe("scenarios", () => {
     );
     const peers = ["grpc-js/unix", "zeromq/ipc", "capnweb/websocket", "vscode-jsonrpc/unix"];
     for (const id of [...carriers, ...peers]) {
-      // Which is one of the others; what matters to large messages, or many connections, alone; and blocking calls, one at a time.
+      // Which is one of the others, or one with other options; what matters to large messages, or many connections, alone; and blocking calls, one at a time.
       const inFlights =
-        ["sluice/auto", "sluice/shm-lent"].includes(id) || id.endsWith("-kept") || id.endsWith("-each")
+        ["sluice/auto", "sluice/shm-lent", "sluice/mq-large"].includes(id) ||
+        id.endsWith("-kept") ||
+        id.endsWith("-each")
           ? []
           : id === "sluice/shm-sync"
             ? [1]

@@ -30,6 +30,7 @@ export const implementations: Readonly<Record<string, ImplementationEntry>> = {
       "shm-sync": "own process",
       "shm-frames": "own process",
       "shm-lent": "own process",
+      "mq-large": "own process",
       mmap: "own process",
       fifo: "own process",
       mq: "own process",

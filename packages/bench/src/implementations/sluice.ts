@@ -63,6 +63,8 @@ export const sluice: Implementation = {
 /** Of both ends, where they differ from the defaults. */
 function options(transport: string): TransportOptions {
   if (transport.endsWith("-nopoll")) return { poll: { us: 0 } };
+  // As large as Linux lets queues be by default (mq_overview(7)).
+  if (transport === "mq-large") return { messages: 10, messageBytes: 8192 };
   return transport === "udp-secret" ? { secret: "5e".repeat(32) } : {};
 }
 
@@ -91,6 +93,7 @@ function listenAddress(transport: string, directory: string): string {
     case "fifo":
       return `fifo:${join(directory, "sluice.fifo")}`;
     case "mq":
+    case "mq-large":
       return `mq:/${basename(directory)}`;
     case "auto":
       return `auto:${basename(directory)}`;
