@@ -106,7 +106,7 @@ function cannotLend({ path }: MethodInfo): RpcError {
   );
 }
 
-/** What calls have that were given options, or a source of requests. */
+/** What calls have that were given options which outlast their beginning, or a source of requests. */
 class Extras {
   /** Membership in what may cancel the call. */
   links = NO_LINKS;
@@ -115,6 +115,11 @@ class Extras {
     readonly options: CallOptions,
     readonly pump: MessagePump | undefined,
   ) {}
+}
+
+/** Whether a call of `options` has to do with them again after it has begun. */
+function isFollowed({ signal, parent, onHeader, onTrailer }: CallOptions): boolean {
+  return signal !== undefined || parent !== undefined || onHeader !== undefined || onTrailer !== undefined;
 }
 
 /** What both kinds of response share. */
@@ -187,7 +192,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         opening = { path: method.path, expireAt, remainingMs, metadata };
       }
       this.opening = opening;
-      if (source !== undefined || options !== NO_OPTIONS) {
+      if (source !== undefined || (options !== NO_OPTIONS && isFollowed(options))) {
         const pump = source === undefined ? undefined : new MessagePump(source, this);
         this.#extras = new Extras(options, pump);
       }
@@ -201,7 +206,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
       }
       // Encoding may have run user code that ended the session, or cancelled.
       if (this.is(Mark.Settled)) return;
-      if (opening.expireAt !== undefined) this.deadline = session.wheel.add(this, opening.expireAt);
+      if (opening.expireAt !== undefined) this.expireAt(opening.expireAt);
       if (options.signal !== undefined || options.parent !== undefined) {
         const reason = alreadyCancelled(options);
         if (reason !== undefined) return this.onCancelled(reason);

@@ -675,7 +675,7 @@ export class Session implements ConnectionHandler {
       this.reset(stream, Status.UNAVAILABLE, "the server is closing", true);
     } else {
       this.#accepted++;
-      if (expireAt !== undefined) stream.deadline = this.wheel.add(stream, expireAt);
+      if (expireAt !== undefined) stream.expireAt(expireAt);
       stream.begin();
       if ((flags & Flag.MESSAGE) !== 0) this.#onFragment(stream, memory, at, end, flags, cost);
       else {

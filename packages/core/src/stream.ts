@@ -141,6 +141,8 @@ export abstract class Stream implements Expiring {
   sendNext: Stream | undefined = undefined;
 
   deadline: Deadline | undefined = undefined;
+  /** That of an earlier call of this object, for the next that has one. */
+  #spareDeadline: Deadline | undefined = undefined;
 
   constructor(
     readonly session: Session,
@@ -160,7 +162,10 @@ export abstract class Stream implements Expiring {
   protected retireTo(spares: Stream[]): boolean {
     if (spares.length >= MAX_SPARE_CALLS) return false;
     this.#marks = Mark.WasQueued;
-    this.deadline = undefined;
+    if (this.deadline !== undefined) {
+      this.#spareDeadline = this.deadline;
+      this.deadline = undefined;
+    }
     spares.push(this);
     return true;
   }
@@ -169,6 +174,11 @@ export abstract class Stream implements Expiring {
   protected renew(marks: number): void {
     this.#marks = marks;
     this.id = 0;
+  }
+
+  /** Have `onDeadline` called at this time, on the session's clock, unless either end comes before. */
+  expireAt(time: number): void {
+    this.deadline = this.session.wheel.add(this, time, this.#spareDeadline);
   }
 
   /** Whether its OPEN has been committed: the peer may hear of it. */

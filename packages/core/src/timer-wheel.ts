@@ -16,7 +16,7 @@ export class Deadline {
   constructor(
     readonly target: Expiring,
     /** On the wheel's clock, in milliseconds. */
-    readonly expireAt: number,
+    public expireAt: number,
   ) {}
 }
 
@@ -54,9 +54,12 @@ export class TimerWheel {
     }
   }
 
-  /** Call `target.onDeadline` at `expireAt`, unless what this returns is removed before. */
-  add(target: Expiring, expireAt: number): Deadline {
-    const entry = new Deadline(target, expireAt);
+  /**
+   * Call `target.onDeadline` at `expireAt`, unless what this returns is removed before. `entry`, if given, is used for it: one of
+   * the same target that is in no wheel.
+   */
+  add(target: Expiring, expireAt: number, entry = new Deadline(target, expireAt)): Deadline {
+    entry.expireAt = expireAt;
     if (this.#count++ === 0) this.#armed?.ref();
     // While nothing is armed the wheel is empty and stands still: let it catch up.
     if (this.#armed === undefined && !this.#running) {
