@@ -27,8 +27,8 @@ import {
   type ConnectionId,
   type Parameters,
 } from "./packet.js";
-import { prologue } from "./prologue.js";
 import type { CreatePacketCipher } from "./packet-cipher.js";
+import { prologue } from "./prologue.js";
 import type { Protection } from "./protection.js";
 import { ROUTE_WORDS, type DatagramSocket } from "./socket.js";
 

@@ -211,7 +211,7 @@ export class NoiseProtection implements Protection {
 
   open(memory: Uint8Array, start: number, payload: number, end: number, number: number): number {
     const ahead = Math.floor(number / this.#packetsPerKey) - this.#receiveEpoch;
-    if (ahead < -1 || ahead > 1) return FORGED;
+    if (ahead < -1 || ahead > 1 || end - payload < TAG_BYTES) return FORGED;
     const key = ahead === 0 ? this.#receive : ahead < 0 ? this.#lastReceive : this.#receive.next();
     if (key === undefined || !key.cipher.open(memory, start, payload, end, number)) return FORGED;
     if (ahead > 0) {

@@ -22,6 +22,22 @@ export function nonceOf(number: number, nonce = Buffer.alloc(NONCE_BYTES)): Buff
   return nonce;
 }
 
+/** Encrypts `memory[start..end)`, and puts the tag behind `end`. */
+function encryptInPlace(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  associated: Uint8Array,
+  memory: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  const cipher = createCipheriv(ALGORITHM, key, nonce);
+  cipher.setAAD(associated);
+  memory.set(cipher.update(memory.subarray(start, end)), start);
+  cipher.final();
+  memory.set(cipher.getAuthTag(), end);
+}
+
 /** The cipher text and its tag. */
 export function encrypt(
   key: Uint8Array,
@@ -29,11 +45,10 @@ export function encrypt(
   associated: Uint8Array,
   plain: Uint8Array,
 ): Buffer {
-  const cipher = createCipheriv(ALGORITHM, key, nonce);
-  cipher.setAAD(associated);
-  const text = cipher.update(plain);
-  cipher.final();
-  return Buffer.concat([text, cipher.getAuthTag()]);
+  const sealed = Buffer.alloc(plain.length + TAG_BYTES);
+  sealed.set(plain);
+  encryptInPlace(key, nonce, associated, sealed, 0, plain.length);
+  return sealed;
 }
 
 /** Undefined for what was not encrypted so. */
@@ -68,10 +83,7 @@ class CryptoCipher implements PacketCipher {
 
   seal(memory: Uint8Array, start: number, payload: number, end: number, number: number): void {
     const header = memory.subarray(start, payload);
-    memory.set(
-      encrypt(this.#key, nonceOf(number, this.#nonce), header, memory.subarray(payload, end)),
-      payload,
-    );
+    encryptInPlace(this.#key, nonceOf(number, this.#nonce), header, memory, payload, end);
   }
 
   open(memory: Uint8Array, start: number, payload: number, end: number, number: number): boolean {

@@ -24,9 +24,9 @@ import {
   writeId,
   type ConnectionId,
 } from "./packet.js";
+import type { CreatePacketCipher } from "./packet-cipher.js";
 import type { ParametersFor } from "./options.js";
 import { prologue } from "./prologue.js";
-import type { CreatePacketCipher } from "./packet-cipher.js";
 import type { Protection } from "./protection.js";
 import { formatIp, isLoopbackRoute, portOf } from "./route.js";
 import { ROUTE_WORDS, type DatagramSocket, type Route } from "./socket.js";

@@ -189,7 +189,6 @@ for (const [name, createCipher] of CIPHERS) {
         const damaged = packet.slice();
         damaged[index]! ^= 0x40;
         expect(open(responder, 7, damaged), `byte ${index} changed`).to.equal(undefined);
-        if (index < 15) continue;
         expect(open(responder, 7, packet.slice(0, index)), `cut to ${index} bytes`).to.equal(undefined);
       }
     });
