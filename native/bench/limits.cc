@@ -236,38 +236,37 @@ void MeasureBetweenProcesses(const Options& options, Links links) {
   Measure(*near, options);
 }
 
-void MeasureEachRing(const Options& options) {
-  auto [near, far] = SocketPairs(options.in_flight, 1);
+// `count` segments with a doorbell each, all made before the fork. `make_link` makes an end of them, in its process.
+template <class MakeLink>
+void MeasureRings(const Options& options, size_t count, MakeLink make_link) {
+  auto [near, far] = SocketPairs(count, 1);
   std::vector<os::Segment> segments;
-  for (size_t index = 0; index < options.in_flight; ++index) {
+  for (size_t index = 0; index < count; ++index) {
     segments.push_back(os::Segment::Create(os::SegmentKind::kMemfd, options.capacity));
   }
   const Child child([&] {
     near.clear();
     PinTo(options.server_cpu);
-    EachRingLink link(segments, os::RingEndpoint::kServer, std::move(far));
+    auto link = make_link(segments, os::RingEndpoint::kServer, std::move(far));
     Echo(link);
   });
   far.clear();
   PinTo(options.client_cpu);
-  EachRingLink link(segments, os::RingEndpoint::kClient, std::move(near));
+  auto link = make_link(segments, os::RingEndpoint::kClient, std::move(near));
   Measure(link, options);
 }
 
 template <bool kPolled>
 void MeasureRing(const Options& options) {
-  const os::Segment segment = os::Segment::Create(os::SegmentKind::kMemfd, options.capacity);
-  auto [near, far] = os::SocketPair();
-  const Child child([&] {
-    near.Reset();
-    PinTo(options.server_cpu);
-    RingLink<kPolled> link(segment, os::RingEndpoint::kServer, std::move(far));
-    Echo(link);
+  MeasureRings(options, 1, [](const auto& segments, os::RingEndpoint::Side side, auto doorbells) {
+    return RingLink<kPolled>(segments[0], side, std::move(doorbells[0]));
   });
-  far.Reset();
-  PinTo(options.client_cpu);
-  RingLink<kPolled> link(segment, os::RingEndpoint::kClient, std::move(near));
-  Measure(link, options);
+}
+
+void MeasureEachRing(const Options& options) {
+  MeasureRings(options, options.in_flight, [](const auto& segments, os::RingEndpoint::Side side, auto doorbells) {
+    return EachRingLink(segments, side, std::move(doorbells));
+  });
 }
 
 void Run(const Options& options) {
