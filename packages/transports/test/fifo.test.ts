@@ -29,6 +29,7 @@ import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { nativeTransports, nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
 import { freshPath } from "./subjects.js";
+import { withUncaught } from "./uncaught.js";
 
 const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 const isRoot = process.geteuid!() === 0;
@@ -420,23 +421,22 @@ const STEM = `.sluice-${TOKEN.toString("hex")}`;
 
     it("goes on when allowPeer throws", async () => {
       await listeners.pop()!.close();
-      const uncaught = process.rawListeners("uncaughtException") as ((error: Error) => void)[];
-      process.removeAllListeners("uncaughtException");
-      try {
-        let asked = 0;
-        await listen({
-          allowPeer: () => {
-            if (++asked === 1) throw new Error("by allowPeer");
-            return true;
-          },
-        });
-        const thrown = once(process, "uncaughtException");
-        await refusal(connect(), Status.UNAVAILABLE);
-        expect(((await thrown) as [Error])[0].message).to.equal("by allowPeer");
-        await echoes();
-      } finally {
-        for (const listener of uncaught) process.on("uncaughtException", listener);
-      }
+      const thrown: string[] = [];
+      await withUncaught(
+        ({ message }) => thrown.push(message),
+        async () => {
+          let asked = 0;
+          await listen({
+            allowPeer: () => {
+              if (++asked === 1) throw new Error("by allowPeer");
+              return true;
+            },
+          });
+          await refusal(connect(), Status.UNAVAILABLE);
+          await echoes();
+        },
+      );
+      expect(thrown).to.deep.equal(["by allowPeer"]);
     });
 
     it("removes what clients left that were killed too early, and nothing else", async () => {

@@ -23,6 +23,7 @@ import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { nativeTransports, nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
 import { freshPath } from "./subjects.js";
+import { withUncaught } from "./uncaught.js";
 
 const isRoot = process.geteuid!() === 0;
 const STRANGER = 65534;
@@ -158,6 +159,30 @@ const STRANGER = 65534;
         return frames.length === 2 * COUNT && ended.length > 0;
       });
       expect(ended).to.deep.equal([frames[COUNT + 3], failure]);
+    });
+
+    it("go on when what the handler of one has put off throws", async () => {
+      const thrown: string[] = [];
+      await withUncaught(
+        ({ message }) => thrown.push(message),
+        async () => {
+          let frames = 0;
+          await sendTwice(() => {
+            if (++frames === COUNT + 4) {
+              process.nextTick(() => {
+                throw new Error("put off by nextTick");
+              });
+              queueMicrotask(() => {
+                throw new Error("put off by queueMicrotask");
+              });
+            }
+            // The last handler's turn has to end before all is told.
+            if (frames === 2 * COUNT) connections.slice(COUNT).forEach(send);
+            return frames === 3 * COUNT;
+          });
+        },
+      );
+      expect(thrown).to.have.members(["put off by nextTick", "put off by queueMicrotask"]);
     });
   });
 
