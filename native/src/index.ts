@@ -299,14 +299,19 @@ export interface Blocking {
     received: number[],
   ): number;
   /**
-   * Wait for up to `timeoutMs` until `readFd` can be read (or has ended) or `writeFd` be written (-1 for neither): first by
+   * Wait for up to `timeoutMs`, in which the thread cannot be ended, until `readFd` can be read (or has ended) or `writeFd` be written (-1 for neither): first by
    * asking again and again for `pollMicroseconds` (0 to 1,000), then asleep. False when the time is over.
    */
   awaitReady(readFd: number, writeFd: number, timeoutMs: number, pollMicroseconds: number): boolean;
   /** Tell the peer of a socket that nothing more is written (`SHUT_WR`). */
   shutdown(fd: number): void;
-  /** Connect a stream socket; its descriptor, which does not block, is the caller's. `ETIMEDOUT` after `timeoutMs`. */
-  connect(address: SocketAddress, timeoutMs: number): number;
+  /**
+   * Begin to connect a stream socket; its descriptor, which does not block, is the caller's, and can be written once there is an
+   * outcome. `EAGAIN` when a Unix listener's backlog is full: nothing tells when it has room again.
+   */
+  startConnecting(address: SocketAddress): number;
+  /** Throw what connecting has failed with, and `ETIMEDOUT` as long as there is no outcome. */
+  finishConnecting(fd: number, address: SocketAddress): void;
   /** The numeric addresses of a host, for as long as getaddrinfo(3) takes. A `TypeError` if it cannot be resolved. */
   resolve(host: string): string[];
 }

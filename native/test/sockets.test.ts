@@ -228,7 +228,12 @@ describe("sockets", function () {
   it("a process without descriptors says so, does not spin, and goes on when it has some", async () => {
     const { code, stdout, stderr } = await runProgram("exhausted", [path], { shell: "ulimit -n 64" });
     expect(stderr).to.equal("");
-    expect(JSON.parse(stdout)).to.deep.equal({ code: "EMFILE", afterClose: true, spins: false });
+    expect(JSON.parse(stdout)).to.deep.equal({
+      code: "EMFILE",
+      afterClose: true,
+      spins: false,
+      receiving: "EMFILE",
+    });
     expect(code).to.equal(0);
   });
 

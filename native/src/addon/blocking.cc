@@ -70,7 +70,11 @@ Napi::Value ReceiveDescriptor(Info info) {
   const size_t limit = received.Length() == 0 ? 1 : 0;
   const ssize_t count = os::ReceiveWithDescriptors(fd, std::as_writable_bytes(bytes), limit, fds, truncated);
   const Napi::Value result = Count(info, count, "recvmsg");
-  if (truncated) throw os::SystemError(EPROTO, "recvmsg", "more than one descriptor");
+  if (truncated) {
+    // The kernel stops short of the limit only when this process has no room for more.
+    if (fds.size() < limit) throw os::SystemError(EMFILE, "recvmsg");
+    throw os::SystemError(EPROTO, "recvmsg", "more than one descriptor");
+  }
   if (!fds.empty()) {
     received.Set(0u, Napi::Number::New(info.Env(), Environment::Of(info.Env()).Lend(std::move(fds.front()))));
   }
@@ -90,9 +94,23 @@ Napi::Value AwaitReady(Info info) {
   return Napi::Boolean::New(info.Env(), ready);
 }
 
-Napi::Value Connect(Info info) {
-  os::UniqueFd fd = os::ConnectUntil(ToAddress(info[0]), os::DeadlineIn(Milliseconds(info[1])));
+Napi::Value StartConnecting(Info info) {
+  const os::Address address = ToAddress(info[0]);
+  os::UniqueFd fd = os::StreamSocket(address.family());
+  if (os::Connect(fd.get(), address) == os::Progress::kBacklogFull) {
+    throw os::SystemError(EAGAIN, "connect", address.Describe());
+  }
   return Napi::Number::New(info.Env(), Environment::Of(info.Env()).Lend(std::move(fd)));
+}
+
+Napi::Value FinishConnecting(Info info) {
+  const int fd = ToDescriptor(info[0], "fd");
+  const os::Address address = ToAddress(info[1]);
+  pollfd item{fd, POLLOUT, 0};
+  if (!os::PollUntil({&item, 1}, os::Clock::now())) throw os::SystemError(ETIMEDOUT, "connect", address.Describe());
+  os::FinishConnecting(fd, address);
+  if (address.family() != AF_UNIX) os::SetTcpOptions(fd);
+  return info.Env().Undefined();
 }
 
 Napi::Value Resolve(Info info) {
@@ -127,7 +145,8 @@ void DefineBlockingFunctions(Napi::Object exports) {
   Define<ReceiveDescriptor>(blocking, "receiveDescriptor");
   Define<AwaitReady>(blocking, "awaitReady");
   Define<Shutdown>(blocking, "shutdown");
-  Define<Connect>(blocking, "connect");
+  Define<StartConnecting>(blocking, "startConnecting");
+  Define<FinishConnecting>(blocking, "finishConnecting");
   Define<Resolve>(blocking, "resolve");
   exports.Set("blocking", blocking);
 }

@@ -51,17 +51,23 @@ PosixQueue::PosixQueue(const Napi::CallbackInfo& info)
       queue_ = os::PosixQueue::Open(name_);
     }
 
-    Napi::Object self = info.This().As<Napi::Object>();
-    self.Set("uid", queue_->uid());
-    self.Set("mode", queue_->mode());
-    self.Set("messages", static_cast<double>(queue_->messages()));
-    self.Set("messageBytes", static_cast<double>(queue_->message_bytes()));
+    try {
+      Napi::Object self = info.This().As<Napi::Object>();
+      self.Set("uid", queue_->uid());
+      self.Set("mode", queue_->mode());
+      self.Set("messages", static_cast<double>(queue_->messages()));
+      self.Set("messageBytes", static_cast<double>(queue_->message_bytes()));
 
-    on_messages_ = Napi::Persistent(info[1].As<Napi::Object>().Get("onMessages").As<Napi::Function>());
-    poll_.emplace(loop(), self, queue_->fd(), this, [](void* target, int, int events) {
-      auto* queue = static_cast<PosixQueue*>(target);
-      queue->environment().FromLoop([&] { queue->Ready(events); });
-    });
+      on_messages_ = Napi::Persistent(info[1].As<Napi::Object>().Get("onMessages").As<Napi::Function>());
+      poll_.emplace(loop(), self, queue_->fd(), this, [](void* target, int, int events) {
+        auto* queue = static_cast<PosixQueue*>(target);
+        queue->environment().FromLoop([&] { queue->Ready(events); });
+      });
+    } catch (...) {
+      // Nobody is told its name, who could remove it later.
+      if (named_) mq_unlink(name_.c_str());
+      throw;
+    }
   });
 }
 

@@ -100,9 +100,9 @@ SysvQueue::SysvQueue(const Napi::CallbackInfo& info)
 
 void SysvQueue::Start(const Napi::CallbackInfo& info) {
   WhileOpen(info, [&] {
-    arrived_->SetRef(true);
     uv_async_t* const arrived = arrived_->get();
     receiver_.emplace(*queue_, message_bytes_, [arrived] { uv_async_send(arrived); });
+    arrived_->SetRef(true);
   });
 }
 

@@ -37,7 +37,7 @@ class PosixQueue {
       }
       PosixQueue queue(fd);
       // Before that, RemoveDead may have taken it for one that was left behind.
-      if (queue.Hold() && queue.IsAt(name)) return queue;
+      if (queue.Hold() && queue.IsNamed()) return queue;
     }
   }
 
@@ -51,7 +51,7 @@ class PosixQueue {
       throw SystemError(EPERM, "mq_open", name + " belongs to user " + std::to_string(queue->uid()));
     }
     // Only who holds it may remove it; and another may have held and removed it before, and made a new one.
-    if (!queue->Hold() || !queue->IsAt(name)) return left;
+    if (!queue->Hold() || !queue->IsNamed()) return left;
     std::vector<uint8_t> memory(queue->message_bytes());
     while (const std::optional<size_t> count = queue->Receive(memory)) {
       left.emplace_back(memory.begin(), memory.begin() + static_cast<ptrdiff_t>(*count));
@@ -131,9 +131,12 @@ class PosixQueue {
     throw SystemError(errno, "fcntl");
   }
 
-  bool IsAt(const std::string& name) const {
-    const std::optional<PosixQueue> found = TryOpen(name, O_RDWR);
-    return found && found->status_.st_dev == status_.st_dev && found->status_.st_ino == status_.st_ino;
+  // Whether it still has the name that it was opened by: mq_unlink(3) takes its only link away, and there is no way to give it
+  // another. To open the name again and compare would take a descriptor, of which there may be none.
+  bool IsNamed() const {
+    struct stat status {};
+    Check(fstat(fd_.get(), &status), "fstat");
+    return status.st_nlink > 0;
   }
 
   UniqueFd fd_;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -263,9 +264,14 @@ class Segment {
 
   // Takes all of the file's blocks now: a file system that filled up later would answer a store with SIGBUS.
   void Allocate(const std::string& where) {
-    int error;
-    do error = posix_fallocate(fd_.get(), 0, static_cast<off_t>(file_bytes()));
-    while (error == EINTR);
+    const auto end = static_cast<off_t>(file_bytes());
+    int error = 0;
+    // In pieces: a signal has the kernel undo the one at which it is, and a profiler's come every millisecond.
+    for (off_t at = 0; at < end && (error == 0 || error == EINTR);) {
+      const off_t piece = std::min<off_t>(end - at, 1 << 20);
+      error = posix_fallocate(fd_.get(), at, piece);
+      if (error == 0) at += piece;
+    }
     if (error == 0) return;
     std::string subject = std::to_string(file_bytes()) + " bytes in " + where;
     if (error == ENOSPC || error == EDQUOT) subject += ": free some space there, or choose a smaller ring capacity";

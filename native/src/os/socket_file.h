@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "error.h"
@@ -15,7 +17,7 @@ namespace sluice::os {
 class SocketFile {
  public:
   SocketFile() = default;
-  explicit SocketFile(std::string path) : path_(std::move(path)) {
+  explicit SocketFile(const std::string& path) : path_(Absolute(path)) {
     Check(lstat(path_.c_str(), &made_), "lstat", path_);
   }
   SocketFile(SocketFile&& other) noexcept : path_(std::exchange(other.path_, {})), made_(other.made_) {}
@@ -37,6 +39,13 @@ class SocketFile {
   }
 
  private:
+  // The process may change its working directory.
+  static std::string Absolute(const std::string& path) {
+    std::error_code unknown;
+    const std::filesystem::path absolute = std::filesystem::absolute(path, unknown);
+    return unknown ? path : absolute.string();
+  }
+
   std::string path_;
   struct stat made_ {};
 };

@@ -1,5 +1,7 @@
 #include "../../src/os/posix_queue.h"
 
+#include <sys/resource.h>
+
 #include <array>
 #include <atomic>
 #include <thread>
@@ -62,6 +64,35 @@ TEST("PosixQueue is held as long as its maker has it open, and only then may it 
   CHECK_EQUAL(THROWN(SystemError, PosixQueue::Open(queue.name)).number(), ENOENT);
   CHECK(PosixQueue::RemoveDead(queue.name).empty());
   CHECK(PosixQueue::Make(queue.name, 2, 64));
+}
+
+TEST("PosixQueue needs no descriptor but its own to be made, or to be removed when it is dead") {
+  const Named queue("descriptors");
+  rlimit before;
+  Check(getrlimit(RLIMIT_NOFILE, &before), "getrlimit");
+  UniqueFd lowest(Check(open("/dev/null", O_RDONLY | O_CLOEXEC), "open"));
+  rlimit one_more = before;
+  one_more.rlim_cur = static_cast<rlim_t>(lowest.get()) + 1;
+  lowest.Reset();
+  Check(setrlimit(RLIMIT_NOFILE, &one_more), "setrlimit");
+  std::optional<PosixQueue> made;
+  bool removed = false;
+  int without = 0;
+  try {
+    made = PosixQueue::Make(queue.name, 2, 64);
+    without = THROWN(SystemError, PosixQueue::Make(queue.name + "-another", 2, 64)).number();
+    made.reset();
+    PosixQueue::RemoveDead(queue.name);
+    removed = true;
+    made = PosixQueue::Make(queue.name, 2, 64);
+  } catch (const SystemError& error) {
+    Check(setrlimit(RLIMIT_NOFILE, &before), "setrlimit");
+    throw;
+  }
+  Check(setrlimit(RLIMIT_NOFILE, &before), "setrlimit");
+  CHECK(removed && made);
+  CHECK_EQUAL(without, EMFILE);
+  CHECK_EQUAL(THROWN(SystemError, PosixQueue::Open(queue.name + "-another")).number(), ENOENT);
 }
 
 PROGRAM("posix-queue-holder") {

@@ -26,6 +26,13 @@ const listener = new native.SocketListener(
   },
 );
 
+const [near, far] = native.socketPair();
+const unexpected = (): never => {
+  throw new Error("nothing was to be told");
+};
+const handler = { onRead: unexpected, onWritable: unexpected, onEnd: unexpected, onError: unexpected };
+new native.ByteChannel(near, near, handler).sendDescriptors(Uint8Array.of(1), [0]);
+
 /** Every descriptor that is left. */
 const taken: number[] = [];
 try {
@@ -39,6 +46,13 @@ const connect = (): void => {
   closeSync(taken.pop()!);
   new native.SocketConnector({ path }, { onConnect() {}, onError: (error) => console.error(error) });
 };
+
+let receiving: unknown;
+try {
+  native.blocking.receiveDescriptor(far, new Uint8Array(1), 0, undefined, []);
+} catch (error) {
+  receiving = (error as NodeJS.ErrnoException).code;
+}
 
 connect();
 await next();
@@ -56,5 +70,5 @@ const spins = performance.now() - begin < 300;
 closeSync(taken.pop()!);
 while (accepted.length < 2) await next();
 listener.close();
-console.log(JSON.stringify({ code: told, afterClose, spins }));
+console.log(JSON.stringify({ code: told, afterClose, spins, receiving }));
 process.exit();

@@ -1,6 +1,6 @@
 import { RpcError, Status } from "@sluice/core";
 
-/** System error codes that say something precise; `what` is put into a sentence after the address. */
+/** System error codes, or those of one system call, that say something precise, which is put into a sentence after the address. */
 const MEANINGS: Record<string, readonly [Status, string]> = {
   EACCES: [Status.PERMISSION_DENIED, "permission denied"],
   EPERM: [Status.PERMISSION_DENIED, "permission denied"],
@@ -14,7 +14,12 @@ const MEANINGS: Record<string, readonly [Status, string]> = {
   ENFILE: [Status.RESOURCE_EXHAUSTED, "the system has no file descriptor left"],
   ECONNREFUSED: [Status.UNAVAILABLE, "nobody listens there"],
   ENXIO: [Status.UNAVAILABLE, "nobody listens there"],
-  EAGAIN: [Status.UNAVAILABLE, "the listener's queue of waiting connections is full"],
+  "connect EAGAIN": [Status.UNAVAILABLE, "the listener's queue of waiting connections is full"],
+  "pthread_create EAGAIN": [
+    Status.RESOURCE_EXHAUSTED,
+    "no thread can be started to receive messages: there are as many as this user or this group of processes may have " +
+      "(ulimit -u; pids.max of the cgroup)",
+  ],
   ETIMEDOUT: [Status.UNAVAILABLE, "no answer"],
   EHOSTUNREACH: [Status.UNAVAILABLE, "the host cannot be reached"],
   ENETUNREACH: [Status.UNAVAILABLE, "the network cannot be reached"],
@@ -31,7 +36,9 @@ export function errorCode(error: unknown): string {
 export function systemError(error: unknown, doing: string, address: string): RpcError {
   if (error instanceof RpcError) return error;
   const code = errorCode(error);
-  const [status, meaning] = MEANINGS[code] ?? [Status.UNAVAILABLE, (error as Error).message];
+  const { syscall } = error as { readonly syscall?: unknown };
+  const [status, meaning] = MEANINGS[`${String(syscall)} ${code}`] ??
+    MEANINGS[code] ?? [Status.UNAVAILABLE, (error as Error).message];
   return new RpcError(status, `cannot ${doing} ${address}: ${meaning}${code && ` (${code})`}`, {
     cause: error,
   });

@@ -274,6 +274,23 @@ describe("auto", () => {
       execFileSync(process.execPath, ["--input-type=module", "--eval", code]);
       expect(readdirSync(directory)).to.deep.equal([]);
     });
+
+    it("has no offer any more when the process gives its name up at the end, which may be another's from then on", () => {
+      const code = `
+        import { auto } from ${JSON.stringify(import.meta.resolve("@sluice/transports"))};
+        import { existsSync } from "node:fs";
+        await auto.listen("auto:here", () => {}, {});
+        const stem = ${JSON.stringify(join(directory, "here"))};
+        const look = () => console.log(existsSync(stem + ".auto") ? "offer" : "-", existsSync(stem + ".sock") ? "name" : "-");
+        const listeners = process.rawListeners("exit");
+        process.removeAllListeners("exit");
+        for (const listener of listeners) process.on("exit", listener).on("exit", look);
+        process.exit();`;
+      const output = execFileSync(process.execPath, ["--input-type=module", "--eval", code]);
+      const seen = String(output).trim().split("\n");
+      expect(seen).to.include("- name").and.to.not.include("offer -");
+      expect(seen.at(-1)).to.equal("- -");
+    });
   });
 
   it("does not mind a server that has another form of the transports", async () => {

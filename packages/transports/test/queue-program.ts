@@ -1,4 +1,6 @@
 /** The other process in the tests of message queues: node queue-program.js SCHEME MODE ADDRESS */
+import { execFileSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { echo, makeFrame } from "@sluice/transport-contract";
 import { nativeTransports } from "@sluice/transports";
 
@@ -31,4 +33,13 @@ switch (mode) {
     }
     process.exit();
   }
+
+  case "without-threads":
+    // There is no other process of this user.
+    process.setuid!(65_432);
+    for (const more of [1, 0]) {
+      const threads = readdirSync("/proc/self/task").length + more;
+      execFileSync("prlimit", ["--pid", String(process.pid), `--nproc=${threads}:`]);
+      await transport.listen(address, echo, {}).catch((error: Error) => console.log(error.message));
+    }
 }

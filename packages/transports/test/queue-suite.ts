@@ -59,7 +59,7 @@ function pidNamespace(): number {
 }
 
 /** Runs `program` (queue-program.ts) in another process. */
-function run(...args: string[]): ChildProcess {
+export function run(...args: string[]): ChildProcess {
   const path = fileURLToPath(new URL("queue-program.js", import.meta.url));
   return spawn(process.execPath, [path, ...args], { stdio: ["ignore", "pipe", "inherit"] });
 }

@@ -1,13 +1,15 @@
 /** What is peculiar to `sysvmq:` beside the contract. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomInt } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
 import { expect } from "chai";
 import { Status, type Connection, type Listener } from "@sluice/core";
 import { native } from "@sluice/native";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { nativeTransports } from "@sluice/transports";
-import { describeQueues } from "./queue-suite.js";
+import { describeQueues, run } from "./queue-suite.js";
 import { refusal } from "./refusal.js";
 
 const nobody = { onMessages() {}, onRoom() {}, onError() {} };
@@ -23,13 +25,12 @@ if ctypes.CDLL(None).msgget(${key}, 0o3000 | ${mode}) == -1: sys.exit(1)`;
   execFileSync("python3", ["-c", code]);
 }
 
-/** The queues that this process has made or used last (proc_sysvipc_msg(5)). */
-function ownQueues(): string[] {
+/** The queues that a process has made or used last (proc_sysvipc_msg(5)). */
+function queuesOf(pid: number): string[] {
   const lines = readFileSync("/proc/sysvipc/msg", "utf8").trim().split("\n").slice(1);
-  const pid = String(process.pid);
   return lines
     .map((line) => line.trim().split(/\s+/))
-    .filter((fields) => fields[5] === pid || fields[6] === pid)
+    .filter((fields) => fields[5] === String(pid) || fields[6] === String(pid))
     .map((fields) => fields[1]!);
 }
 
@@ -112,15 +113,16 @@ function ownQueues(): string[] {
     });
 
     it("leave no queue when they and the listener are closed", async () => {
-      const before = ownQueues();
+      const before = queuesOf(process.pid);
       expect(before).to.have.length.at.least(2);
       const near = [await connect(), await connect()];
-      expect(ownQueues().length).to.equal(before.length + 2);
+      expect(queuesOf(process.pid).length).to.equal(before.length + 2);
       near[0]!.close();
       near[1]!.destroy();
       await Promise.all(near.map((endpoint) => endpoint.closed));
       await listener.close();
-      while (ownQueues().length > before.length - 2) await new Promise((resolve) => setImmediate(resolve));
+      while (queuesOf(process.pid).length > before.length - 2)
+        await new Promise((resolve) => setImmediate(resolve));
     });
 
     it("go on when somebody removes the queue of the key, and end when it is theirs", async () => {
@@ -129,9 +131,9 @@ function ownQueues(): string[] {
         queue.remove();
         queue.close();
       };
-      const before = new Set(ownQueues());
+      const before = new Set(queuesOf(process.pid));
       const ones = [await connect(), await connect()];
-      const clients = ownQueues().filter((id) => !before.has(id));
+      const clients = queuesOf(process.pid).filter((id) => !before.has(id));
       remove({ key: keyOf(at) });
       for (const near of ones) {
         near.send(makeFrame(0, 100));
@@ -141,7 +143,7 @@ function ownQueues(): string[] {
       remove({ id: Number(clients[0]) });
       await Promise.race(ones.map((near) => near.closed));
       expect(ones.filter((near) => near.closeCount === 0)).to.have.length(1);
-      for (const id of ownQueues()) if (before.has(id)) remove({ id: Number(id) });
+      for (const id of queuesOf(process.pid)) if (before.has(id)) remove({ id: Number(id) });
       await Promise.all(ones.map((near) => near.closed));
     });
   });
@@ -181,4 +183,23 @@ function ownQueues(): string[] {
       );
     });
   });
+
+  (isRoot ? it : it.skip)(
+    "says so where no thread can be started to receive, and leaves nothing",
+    async () => {
+      const at = address();
+      const child = run("sysvmq", "without-threads", at);
+      const [[code], output] = await Promise.all([once(child, "close"), text(child.stdout!)]);
+      const said = output.trim().split("\n");
+      expect(said).to.have.length(2);
+      for (const line of said) {
+        expect(line)
+          .to.match(/^cannot listen at sysvmq:/)
+          .and.contain("no thread can be started");
+      }
+      // Nothing keeps it alive.
+      expect(code).to.equal(0);
+      expect(queuesOf(child.pid!)).to.deep.equal([]);
+    },
+  );
 });

@@ -18,7 +18,11 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "chai";
 import { Status, type Connection, type Listener, type Peer, type TransportOptions } from "@sluice/core";
+import { native } from "@sluice/native";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
+import { nativePlatform } from "#transports/platform/native/index.js";
+import { nodePlatform } from "#transports/platform/node/index.js";
+import { lockFile } from "#transports/unix/lock.js";
 import { refusal } from "./refusal.js";
 import { freshPath } from "./subjects.js";
 import { describeVariants } from "./variants.js";
@@ -29,6 +33,7 @@ const isRoot = process.geteuid!() === 0;
 const STRANGER = 65534;
 
 describeVariants("unix", ({ name, transports: { unix } }) => {
+  const platform = name === "native" ? nativePlatform(native!) : nodePlatform;
   let listeners: Listener[] = [];
   let connections: Connection[] = [];
   let servers: ChildProcess[] = [];
@@ -76,6 +81,21 @@ describeVariants("unix", ({ name, transports: { unix } }) => {
       const directory = freshPath("");
       mkdirSync(directory, { mode: 0o700 });
       await listen(`unix:${directory}/a`);
+      expect(readdirSync(directory)).to.deep.equal(["a"]);
+      await listeners[0]!.close();
+      expect(readdirSync(directory)).to.deep.equal([]);
+    });
+
+    it("is nothing when the process has changed its directory meanwhile", async () => {
+      const directory = freshPath("");
+      mkdirSync(directory, { mode: 0o700 });
+      const before = process.cwd();
+      try {
+        process.chdir(directory);
+        await listen("unix:a");
+      } finally {
+        process.chdir(before);
+      }
       expect(readdirSync(directory)).to.deep.equal(["a"]);
       await listeners[0]!.close();
       expect(readdirSync(directory)).to.deep.equal([]);
@@ -185,6 +205,15 @@ describeVariants("unix", ({ name, transports: { unix } }) => {
       writeFileSync(`${path}.lock`, "", { mode: 0o600 });
       await listen(`unix:${path}`);
       expect(existsSync(`${path}.lock`)).to.equal(false);
+    });
+
+    it("lets go of the lock also when somebody has removed its file", async () => {
+      const path = freshPath();
+      const lock = await lockFile(path, platform);
+      rmSync(path);
+      await lock.release();
+      await (await lockFile(path, platform)).release();
+      expect(existsSync(path)).to.equal(false);
     });
 
     it("waits while another process holds the lock", async function () {

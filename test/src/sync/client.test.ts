@@ -262,6 +262,15 @@ for (const { title, scheme, options = {} } of VARIANTS) {
       await within(SOON, gone(), "the server to be rid of the connections");
     });
 
+    it("can have its thread ended while it is blocked, for however long", async () => {
+      const forever = { ...options, timeoutMs: Infinity };
+      const thread = await BlockedThread.run(link.address!, "hold", { key: "never" }, forever);
+      const held = link.channel.client(ProbeDefinition);
+      await within(SOON, untilRunning(held), "the call to arrive");
+      await within(SOON, thread.end(), "the end of the thread");
+      await within(SOON, held.settle({}), "the end of its call");
+    });
+
     it("refuses to be used by its own callback or request, or after its close", () => {
       const client = probe();
       const request = {

@@ -1,6 +1,7 @@
 import type { Native } from "@sluice/native";
 import { END, START, type ByteChannel, type ByteChannelHandler, type WriteSlab } from "../stream/channel.js";
 import { giveSlab, nextId, takeSlab } from "../stream/slabs.js";
+import { MAX_BLOCKED_MS } from "./wait.js";
 
 /** A byte channel over descriptors that do not block, which works only while its owner has it `wait`. */
 export class BlockingByteChannel implements ByteChannel {
@@ -43,11 +44,12 @@ export class BlockingByteChannel implements ByteChannel {
     return (this.#slab = takeSlab(this.id));
   }
 
-  /** Reads and writes what can be at once; if that is nothing, after waiting for up to `timeoutMs`. */
+  /** Reads and writes what can be at once; if that is nothing, after waiting for up to `timeoutMs`, or less. */
   wait(timeoutMs: number): void {
     if (this.#work() || timeoutMs <= 0 || this.#closed) return;
     const writeFd = this.#slab === undefined ? -1 : this.#writeFd;
-    if (this.#native.blocking.awaitReady(this.#readFd, writeFd, timeoutMs, this.#pollUs)) this.#work();
+    const blockedMs = Math.min(timeoutMs, MAX_BLOCKED_MS);
+    if (this.#native.blocking.awaitReady(this.#readFd, writeFd, blockedMs, this.#pollUs)) this.#work();
   }
 
   /** Whether there was anything to do. */

@@ -16,19 +16,20 @@ import { connectError } from "../unix/connect.js";
 import { TRAITS as UNIX_TRAITS } from "../unix/connection.js";
 import { allowPeerOption, refusal } from "../unix/peer.js";
 import { BlockingRingConnection, BlockingStreamConnection } from "./connection.js";
+import { connectUntil } from "./wait.js";
 
-/** Connects to a Unix socket whose peer is allowed. */
+/** Connects to a Unix socket whose peer is allowed, until `deadline` (of `performance.now()`). */
 function connectSocket(
   native: Native,
   address: string,
   target: UnixAddress,
   options: TransportOptions,
-  timeoutMs: number,
+  deadline: number,
 ): { readonly fd: number; readonly peer: Peer } {
   const allow = allowPeerOption(options);
   let fd: number;
   try {
-    fd = native.blocking.connect({ path: target.path }, timeoutMs);
+    fd = connectUntil(native, { path: target.path }, deadline);
   } catch (error) {
     throw connectError(error, address);
   }
@@ -50,7 +51,8 @@ export function connectUnixSync(
   timeoutMs: number,
 ): BlockingConnection {
   const pollUs = pollOption(options);
-  const { fd, peer } = connectSocket(native, address, parseUnixAddress(address), options, timeoutMs);
+  const deadline = performance.now() + timeoutMs;
+  const { fd, peer } = connectSocket(native, address, parseUnixAddress(address), options, deadline);
   return new BlockingStreamConnection(native, fd, fd, pollUs, true, UNIX_TRAITS, peer);
 }
 
@@ -68,8 +70,7 @@ export function connectTcpSync(
   try {
     for (const ip of isIP(host) === 0 ? native.blocking.resolve(host) : [host]) {
       try {
-        const left = Math.max(0, deadline - performance.now());
-        const fd = native.blocking.connect({ address: ip, port }, left);
+        const fd = connectUntil(native, { address: ip, port }, deadline);
         const peer: Peer = { address, remoteAddress: ip, remotePort: port };
         const traits = traitsOf(ip);
         return new BlockingStreamConnection(native, fd, fd, pollUs, true, traits, peer);
@@ -105,7 +106,7 @@ export function connectRingSync(
   const pollUs = pollOption(options);
   const onSemaphore = waitOption(options) === "semaphore";
   const deadline = performance.now() + timeoutMs;
-  const { fd, peer } = connectSocket(native, address, target, options, timeoutMs);
+  const { fd, peer } = connectSocket(native, address, target, options, deadline);
   const { rings } = receiveSegmentSync(native, fd, address, Math.max(0, deadline - performance.now()));
   return new BlockingRingConnection(native, rings, fd, onSemaphore, pollUs, peer);
 }

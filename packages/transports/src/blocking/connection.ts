@@ -3,6 +3,7 @@ import type { Native, RingWaiter } from "@sluice/native";
 import { RingConnection, type Rings } from "../ring/connection.js";
 import { StreamConnection } from "../stream/connection.js";
 import { BlockingByteChannel } from "./byte-channel.js";
+import { MAX_BLOCKED_MS } from "./wait.js";
 
 /** What is read at a time, and the largest frame: a synchronous client has a buffer of its own. */
 const INPUT_BYTES = 128 * 1024;
@@ -85,7 +86,8 @@ export class BlockingRingConnection extends RingConnection implements BlockingCo
   wait(timeoutMs: number): void {
     if (!this.ended) {
       // An answer that comes at once is seen from here before the addon could be asked.
-      const woken = this.#polls && timeoutMs > 0 && this.look(LOOKS) ? 1 : this.#waiter.wait(timeoutMs);
+      const seen = this.#polls && timeoutMs > 0 && this.look(LOOKS);
+      const woken = seen ? 1 : this.#waiter.wait(Math.min(timeoutMs, MAX_BLOCKED_MS));
       if (woken > 0) this.onWake();
       else if (woken < 0) {
         this.#waiter.close();

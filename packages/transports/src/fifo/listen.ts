@@ -24,6 +24,7 @@ export async function listen(
   const pollUs = pollOption(options);
   signalOption(options)?.throwIfAborted();
   const directory = openDirectory(native, path, "listen at", address);
+  let listener: FifoListener | undefined;
   try {
     const lock = await lockFile(`${path}.lock`, platform);
     try {
@@ -33,7 +34,14 @@ export async function listen(
       // For writing, too, so that there is no end of the file when the last client has closed it (fifo(7)).
       const fd = native.openAt(directory, name, "both");
       try {
-        return new FifoListener(native, platform, { address, directory, name, fd }, allow, pollUs, accept);
+        listener = new FifoListener(
+          native,
+          platform,
+          { address, directory, name, fd },
+          allow,
+          pollUs,
+          accept,
+        );
       } catch (error) {
         native.closeFd(fd);
         native.unlinkAt(directory, name);
@@ -42,8 +50,10 @@ export async function listen(
     } finally {
       await lock.release();
     }
+    return listener;
   } catch (error) {
-    native.closeFd(directory);
+    if (listener === undefined) native.closeFd(directory);
+    else await listener.close();
     throw systemError(error, "listen at", address);
   }
 }

@@ -58,7 +58,13 @@ export async function listenQueue<Target>(
       throw systemError(error, "listen at", address);
     }
   })();
-  inbound.listen(server.queue, pollUs);
+  try {
+    inbound.listen(server.queue, pollUs);
+  } catch (error) {
+    server.stopListening();
+    inbound.stopListening();
+    throw systemError(error, "listen at", address);
+  }
 
   const onAnnouncement = (announcement: Announcement, secret: number, limit: number): void => {
     let outbound: Outbound;

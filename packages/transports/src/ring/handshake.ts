@@ -4,6 +4,7 @@
  */
 import { RpcError, Status } from "@sluice/core";
 import type { ByteChannel, Native, SegmentKind } from "@sluice/native";
+import { awaitUntil } from "../blocking/wait.js";
 import { END } from "../stream/channel.js";
 import type { Rings } from "./connection.js";
 import { MIN_CAPACITY } from "./layout.js";
@@ -134,21 +135,20 @@ function openSegment(
 
 /** The client's part without the event loop, for up to `timeoutMs`. */
 export function receiveSegmentSync(native: Native, fd: number, address: string, timeoutMs: number): Received {
-  const { blocking } = native;
   const deadline = performance.now() + timeoutMs;
   const bytes = new Uint8Array(MESSAGE_BYTES + MAX_REASON_BYTES);
   const descriptors: number[] = [];
   let end = 0;
   try {
     for (;;) {
-      const count = blocking.receiveDescriptor(fd, bytes, end, undefined, descriptors);
+      const count = native.blocking.receiveDescriptor(fd, bytes, end, undefined, descriptors);
       if (count === 0)
         throw cannotConnect(address, "the server closed the connection before it sent a segment");
       if (count > 0) {
         end += count;
         const opened = openSegment(native, bytes.subarray(0, end), descriptors[0], address);
         if (opened !== undefined) return { rings: opened, fd };
-      } else if (!blocking.awaitReady(fd, -1, Math.max(0, deadline - performance.now()), 0)) {
+      } else if (!awaitUntil(native, fd, -1, deadline)) {
         throw cannotConnect(address, `the server sent no segment for ${Math.ceil(timeoutMs)} ms`);
       }
     }

@@ -66,14 +66,14 @@ export function sysvQueues(native: Native): QueueKind<number> {
         door = new native.SysvQueue({ key }, doorHandler(handler), true);
         queue = new native.SysvQueue({}, handler);
         requireRoom(queue, "listen at", address);
+        door.note(queue.id);
+        door.start();
+        door.unref();
       } catch (error) {
         door?.close();
         queue?.close();
         throw limitError(error, "listen at", address);
       }
-      door.note(queue.id);
-      door.start();
-      door.unref();
       const notes = door;
       return {
         ...opened(queue),

@@ -191,6 +191,8 @@ export class NoiseProtection implements Protection {
   #receive: Key;
   #receiveEpoch = 0;
   #lastReceive: Key | undefined;
+  /** Made for the first packet that claims to be sealed with it, and kept if that is forged, as all after it may be. */
+  #nextReceive: Key | undefined;
 
   constructor(
     keys: { readonly send: Uint8Array; readonly receive: Uint8Array },
@@ -212,11 +214,13 @@ export class NoiseProtection implements Protection {
   open(memory: Uint8Array, start: number, payload: number, end: number, number: number): number {
     const ahead = Math.floor(number / this.#packetsPerKey) - this.#receiveEpoch;
     if (ahead < -1 || ahead > 1 || end - payload < TAG_BYTES) return FORGED;
-    const key = ahead === 0 ? this.#receive : ahead < 0 ? this.#lastReceive : this.#receive.next();
+    if (ahead > 0) this.#nextReceive ??= this.#receive.next();
+    const key = ahead === 0 ? this.#receive : ahead < 0 ? this.#lastReceive : this.#nextReceive;
     if (key === undefined || !key.cipher.open(memory, start, payload, end, number)) return FORGED;
     if (ahead > 0) {
       this.#lastReceive = this.#receive;
       this.#receive = key;
+      this.#nextReceive = undefined;
       this.#receiveEpoch++;
     }
     return end - TAG_BYTES;

@@ -54,8 +54,10 @@ interface Client {
   /** The answer to its INIT, should it come again. */
   readonly accept: Uint8Array;
   readonly options: ServerOptions;
-  /** Who had the same address before. */
-  readonly previous: Client | undefined;
+  /** It has answered. */
+  confirmed: boolean;
+  /** Who had the same address before and has answered; until this one has. */
+  previous: Client | undefined;
 }
 
 /** The server's end of all connections of one socket. */
@@ -185,7 +187,9 @@ export class ServerEndpoint extends Endpoint {
       key,
       accept: handshakePacket(Type.ACCEPT, 0, id, [answer]),
       options,
-      previous: known,
+      confirmed: false,
+      // Those that have not answered are not kept by those that come after them.
+      previous: known?.confirmed === false ? known.previous : known,
       connection: new UdpConnection(this, {
         id: serverId,
         peerId: id,
@@ -214,7 +218,10 @@ export class ServerEndpoint extends Endpoint {
   }
 
   /** The client has answered: the connection exists. */
-  #confirm({ connection, options, previous }: Client): void {
+  #confirm(client: Client): void {
+    const { connection, options, previous } = client;
+    client.confirmed = true;
+    client.previous = undefined;
     // A client has a socket for each connection: there is nobody any more at the other one.
     previous?.connection.onRefused();
     if (this.#options !== options) return connection.destroy();

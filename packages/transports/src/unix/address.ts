@@ -2,7 +2,7 @@ import { RpcError, Status } from "@sluice/core";
 import { invalidAddress, splitAddress } from "../address.js";
 
 /** What `sockaddr_un.sun_path` holds besides its terminating NUL (unix(7)); for an abstract name, besides its leading one. */
-const MAX_PATH_BYTES = 107;
+export const MAX_PATH_BYTES = 107;
 
 export interface UnixAddress {
   /** An abstract name begins with @. */

@@ -34,16 +34,19 @@ export async function listenSocket(
   };
   // Where others are to come in, the check is what decides, not the file's mode.
   const mode = allow === "same-user" ? 0o600 : 0o666;
+  let server: SocketServer | undefined;
   try {
     if (target.abstract) return listener(address, await platform.sockets.listen(target, mode, onSocket));
     const lock = await lockFile(`${target.path}.lock`, platform);
     try {
       await removeDead(platform, target.path, address);
-      return listener(address, await platform.sockets.listen(target, mode, onSocket));
+      server = await platform.sockets.listen(target, mode, onSocket);
     } finally {
       await lock.release();
     }
+    return listener(address, server);
   } catch (error) {
+    server?.close();
     if (errorCode(error) === "ENOENT") throw missingDirectory(target.path, "listen at", address);
     throw systemError(error, "listen at", address);
   }

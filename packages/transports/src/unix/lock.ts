@@ -1,5 +1,6 @@
 import { unlink } from "node:fs/promises";
 import { RpcError, Status } from "@sluice/core";
+import { errorCode } from "../errors.js";
 import type { Platform } from "../platform/index.js";
 
 /** How long to wait for another process that holds the lock. Holding takes milliseconds, unless the holder is stopped. */
@@ -24,6 +25,9 @@ export async function lockFile(path: string, platform: Platform): Promise<Lock> 
       try {
         // Before the lock is given up: nobody else can have it, or make another file here, until then.
         await unlink(path);
+      } catch (error) {
+        // Somebody else has removed it, which changes nothing for who has held the lock.
+        if (errorCode(error) !== "ENOENT") throw error;
       } finally {
         await file.close();
       }

@@ -8,6 +8,8 @@ import { World } from "./world.js";
 const SECRET = new Uint8Array(32).fill(7);
 /** The first bytes of packets: docs/udp.md. */
 const [INIT, RETRY, ACCEPT, DATA] = [1, 2, 3, 6];
+/** Where a cookie is, in INIT and RETRY. */
+const [COOKIE_AT, COOKIE_BYTES] = [12, 32];
 
 /** Everything that a socket sends. */
 function record(world: World): Map<unknown, Uint8Array[]> {
@@ -246,6 +248,37 @@ describe("udp, clients that say no more once they have proved their address", ()
     const ended = silent.map(({ closeCount }) => closeCount);
     expect(ended).to.deep.equal(silent.map((_, index) => (index < 1100 + 1 - 1024 ? 1 : 0)));
     for (const endpoint of silent) endpoint.destroy();
+  });
+
+  it("are not kept any longer when they all have the same address", async () => {
+    const world = new World(new Random(7));
+    const sent = record(world);
+    const { endpoint, socket } = world.client();
+    await world.until(endpoint.connect());
+    const init = sent.get(socket)![0]!.slice();
+    world.network.onPacket = undefined;
+    const { route } = world.network.socket("203.0.113.9", 1234, { ...PERFECT });
+    let answer: Uint8Array | undefined;
+    world.network.onPacket = (_, packet) => (answer = packet.slice());
+    const flood = async (from: number, to: number): Promise<void> => {
+      for (let count = from; count < to; count++) {
+        new DataView(init.buffer).setUint32(4, count, true);
+        world.socket.receive(init.fill(0, COOKIE_AT, COOKIE_AT + COOKIE_BYTES), route);
+        expect(answer![0]).to.equal(RETRY);
+        init.set(answer!.subarray(COOKIE_AT, COOKIE_AT + COOKIE_BYTES), COOKIE_AT);
+        world.socket.receive(init, route);
+        expect(answer![0]).to.equal(ACCEPT);
+        await world.network.run(world.network.now + 5);
+      }
+    };
+    const memory = (): number => {
+      globalThis.gc?.();
+      return process.memoryUsage().heapUsed;
+    };
+    await flood(0, 3000);
+    const before = memory();
+    await flood(3000, 8000);
+    expect(memory() - before, "growth in bytes").to.be.below(1 << 20);
   });
 });
 

@@ -208,5 +208,17 @@ for (const [name, createCipher] of CIPHERS) {
       expect(open(responder, 16, packets[13]!)).to.equal(undefined);
       expect(open(responder, 13, packets[13]!)).to.equal("packet 13");
     });
+
+    it("makes the next key once, however many packets claim to be sealed with it", () => {
+      let made = 0;
+      const counting: CreatePacketCipher = (key) => (made++, (createCipher ?? createCryptoCipher)(key));
+      const keys = { send: VECTOR.secret, receive: VECTOR.secret };
+      const protection = new NoiseProtection(keys, counting, 4);
+      for (let forged = 0; forged < 10; forged++) {
+        expect(open(protection, 4, new Uint8Array(100))).to.equal(undefined);
+      }
+      expect(made).to.equal(3);
+      expect(open(protection, 4, seal(protection, 4, "true"))).to.equal("true");
+    });
   });
 }

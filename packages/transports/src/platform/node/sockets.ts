@@ -1,6 +1,8 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { resolve as resolvePath } from "node:path";
 import type { ByteChannel, ByteChannelHandler } from "../../stream/channel.js";
 import { readSlab } from "../../stream/slabs.js";
+import { MAX_PATH_BYTES } from "../../unix/address.js";
 import type { SocketAddress, SocketServer, StreamSocket, StreamSockets } from "../index.js";
 import { NodeChannel } from "./channel.js";
 
@@ -61,7 +63,8 @@ export const sockets: StreamSockets = {
       server.once("error", reject);
       // The mode is left to the umask, or widened; a private socket needs a private directory.
       const wide = "path" in at && mode === 0o666;
-      server.listen({ ...nodeAddress(at), readableAll: wide, writableAll: wide }, () => {
+      const listened = "path" in at ? { path: lastingPath(at.path) } : nodeAddress(at);
+      server.listen({ ...listened, readableAll: wide, writableAll: wide }, () => {
         server.off("error", reject);
         // accept(2) can fail later, such as for want of descriptors; the next connection is then tried anew.
         server.on("error", () => {});
@@ -71,6 +74,12 @@ export const sockets: StreamSockets = {
     });
   },
 };
+
+/** A path that still leads there when the process has changed its working directory, as far as the kernel takes one so long. */
+function lastingPath(path: string): string {
+  const absolute = resolvePath(path);
+  return Buffer.byteLength(absolute) <= MAX_PATH_BYTES ? absolute : path;
+}
 
 class NodeSocketServer implements SocketServer {
   readonly port: number;
