@@ -30,6 +30,7 @@ export class CancelLink {
     if (this.previous === undefined) source.head = this.next;
     else this.previous.next = this.next;
     if (this.next !== undefined) this.next.previous = this.previous;
+    if (source.head === undefined) source.onEmpty();
   }
 }
 
@@ -44,6 +45,9 @@ export class CancelSource {
     this.head = link;
     return link;
   }
+
+  /** The last of the calls has left. */
+  onEmpty(): void {}
 
   cancel(reason: CancelReason): void {
     for (let link = this.head; link !== undefined; link = this.head) {
@@ -80,18 +84,48 @@ export function toError({ code, text, cause }: CancelReason): RpcError {
 }
 
 /** One listener per AbortSignal, however many calls share it (a listener per call costs a quarter of the calls/s). */
-const sources = new WeakMap<AbortSignal, CancelSource>();
+const sources = new WeakMap<AbortSignal, SignalSource>();
+
+/**
+ * Sources that no call is in, the oldest at `nextIdle`: most are in use again soon. A signal that follows others (`AbortSignal.any`) is
+ * kept in memory for as long as it has a listener, so no more than these keep theirs.
+ */
+const idle: (SignalSource | undefined)[] = Array.from({ length: 64 }, () => undefined);
+let nextIdle = 0;
+
+/** Stands for an AbortSignal. */
+class SignalSource extends CancelSource {
+  readonly #signal: AbortSignal;
+  readonly #onAbort = (): void => this.cancel(abortReason(this.#signal));
+  #isListed = false;
+
+  constructor(signal: AbortSignal) {
+    super();
+    this.#signal = signal;
+    sources.set(signal, this);
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  override onEmpty(): void {
+    if (this.#isListed) return;
+    this.#isListed = true;
+    const oldest = idle[nextIdle];
+    if (oldest !== undefined) oldest.#leaveList();
+    idle[nextIdle] = this;
+    nextIdle = (nextIdle + 1) % idle.length;
+  }
+
+  #leaveList(): void {
+    this.#isListed = false;
+    if (this.head !== undefined) return;
+    sources.delete(this.#signal);
+    this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+}
 
 /** The source that stands for `signal`, which must not be aborted yet. */
 export function sourceOf(signal: AbortSignal): CancelSource {
-  let source = sources.get(signal);
-  if (source === undefined) {
-    const added = new CancelSource();
-    source = added;
-    sources.set(signal, added);
-    signal.addEventListener("abort", () => added.cancel(abortReason(signal)), { once: true });
-  }
-  return source;
+  return sources.get(signal) ?? new SignalSource(signal);
 }
 
 export function abortReason(signal: AbortSignal): CancelReason {

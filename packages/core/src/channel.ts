@@ -16,6 +16,7 @@ import type { Client, Implementation, MessageSource, ServiceDefinition } from ".
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
+import { InterceptedResponses } from "./intercepted-responses.js";
 import { completeLimits, limitsOver, type Limits } from "./limits.js";
 import { methodsOf, type MethodInfo } from "./method.js";
 import { Metadata, type ReceivedBlock } from "./metadata.js";
@@ -23,6 +24,7 @@ import { Registry, type ServiceOptions } from "./registry.js";
 import { RefusedCall, ServerCall, type ServedMethod } from "./server-call.js";
 import { Session, type AcceptedStream, type Acceptor, type Keepalive, type SessionOwner } from "./session.js";
 import { Status } from "./status.js";
+import { StoppableSource } from "./stoppable-source.js";
 import { TimerWheel, type Deadline, type Expiring } from "./timer-wheel.js";
 import type { Connection, Peer } from "./transport.js";
 
@@ -132,7 +134,10 @@ export class Channel implements SessionOwner, Acceptor {
   readonly #sessions = new Set<Session>();
   #connecting: AbortController | undefined = undefined;
   #connectTimer: Timer | undefined = undefined;
+  /** Since the last connection that lasted: failed attempts, and whether one was made without a pause. */
   #attempts = 0;
+  #hurried = false;
+  #readyAt = 0;
   #retryTimer: Timer | undefined = undefined;
   #lastError: RpcError | undefined = undefined;
   #waiting: Set<SessionWaiter> | undefined = undefined;
@@ -145,13 +150,14 @@ export class Channel implements SessionOwner, Acceptor {
   constructor(parts: ChannelParts) {
     const { options } = parts;
     const { waitForReady, backoff } = options as ChannelOptions;
+    checkEndpointOptions(options);
     this.address = parts.address;
     this.limits = completeLimits(options.limits);
     this.#givenLimits = options.limits;
     this.#clock = parts.clock ?? systemClock;
     this.#dial = parts.dial;
     this.#interceptors = options.interceptors ?? [];
-    this.#keepalive = checkKeepalive(options.keepalive);
+    this.#keepalive = options.keepalive;
     this.#waitForReady = waitForReady ?? false;
     this.#backoff = completeBackoff(backoff);
     this.#inheritedServices = parts.services;
@@ -196,23 +202,31 @@ export class Channel implements SessionOwner, Acceptor {
 
   /** Whether the channel's connection alone keeps the process alive (it does until `unref`). */
   ref(): void {
-    this.#referenced = true;
-    for (const session of this.#sessions) session.connection.ref();
+    this.#setRef(true);
   }
 
   unref(): void {
-    this.#referenced = false;
-    for (const session of this.#sessions) session.connection.unref();
-    this.#retryTimer?.unref();
-    this.#connectTimer?.unref();
+    this.#setRef(false);
+  }
+
+  #setRef(on: boolean): void {
+    this.#referenced = on;
+    for (const session of this.#sessions) session.setRef(on);
+    for (const timer of [this.#retryTimer, this.#connectTimer]) {
+      if (on) timer?.ref();
+      else timer?.unref();
+    }
   }
 
   /**
    * Make no new calls, let those in flight (both ways) finish, and close. Resolves when nothing is left. Calls that take
-   * longer than `timeoutMs` fail with UNAVAILABLE. Idempotent; the first call's options count.
+   * longer than `timeoutMs` fail with UNAVAILABLE. Idempotent; the first call's options count. Rejects, and closes nothing, with
+   * INVALID_ARGUMENT.
    */
   close(options: CloseOptions = {}): Promise<void> {
     if (this.#closing !== undefined) return this.#closing;
+    const wrong = closeError(options);
+    if (wrong !== undefined) return Promise.reject(wrong);
     const closing = (this.#closing = new Promise((resolve) => (this.#closed = resolve)));
     this.#retryTimer?.cancel();
     this.#connecting?.abort(closedError());
@@ -275,7 +289,7 @@ export class Channel implements SessionOwner, Acceptor {
     });
     this.#session = session;
     this.#sessions.add(session);
-    if (!this.#referenced) connection.unref();
+    if (!this.#referenced) session.setRef(false);
     session.start();
   }
 
@@ -325,7 +339,7 @@ export class Channel implements SessionOwner, Acceptor {
   /** @private */
   onReady(session: Session): void {
     if (this.#closing !== undefined) return session.drain("the channel was closed");
-    this.#attempts = 0;
+    this.#readyAt = this.#clock.now();
     this.#setState("ready");
     this.#onReadyHook?.(this);
     const waiting = this.#waiting;
@@ -356,18 +370,31 @@ export class Channel implements SessionOwner, Acceptor {
   /** The session takes no more calls: connect again, if that can be. */
   #loseSession(session: Session, error: RpcError): void {
     if (this.#closing !== undefined) return;
-    const wasReady = this.#state === "ready";
     if (this.#dial === undefined || !session.connection.traits.reconnectable) {
       // What this channel was for is over; calls in flight may still finish.
       this.#lastError = error;
       this.#setState("shutdown");
       this.#refuseWaiting(error, () => true);
       if (session.closed) this.#session = undefined;
-    } else if (wasReady) {
+    } else if (this.#state === "ready" && this.#mayHurry()) {
       this.#session = undefined;
       this.#lastError = error;
       this.#connect();
     } else this.#onConnectFailure(error);
+  }
+
+  /**
+   * Whether to connect again without a pause: when the connection has lasted; and else once, since the server may just have
+   * been started again. One that takes connections only to end them is to be left in peace.
+   */
+  #mayHurry(): boolean {
+    if (this.#clock.now() - this.#readyAt >= this.#backoff.initialMs) {
+      this.#attempts = 0;
+      this.#hurried = false;
+    }
+    const mayHurry = !this.#hurried;
+    this.#hurried = true;
+    return mayHurry;
   }
 
   #finishClosing(): void {
@@ -439,7 +466,10 @@ export class Channel implements SessionOwner, Acceptor {
     const session = this.#session;
     if (session === undefined || !session.ready) {
       return this.#whenReady(options).then(({ session, expireAt }) =>
-        callForOne(session, method, requests, single, options, expireAt),
+        session.ready
+          ? callForOne(session, method, requests, single, options, expireAt)
+          : // It has been lost again since.
+            this.#callForOne(method, requests, single, this.#withExpiry(options, expireAt)),
       );
     }
     if (session.waitingStreams >= this.limits.maxQueuedCalls) return Promise.reject(this.#tooManyWaiting());
@@ -453,15 +483,18 @@ export class Channel implements SessionOwner, Acceptor {
     options: CallOptions = NO_OPTIONS,
   ): AsyncIterable<unknown> {
     const responses = new ResponseQueue();
+    const wait = (options: CallOptions): void =>
+      void this.#whenReady(options).then(begin, (error: unknown) => responses.queue.end(error));
     const begin = ({ session, expireAt }: Ready): void => {
       if (responses.abandoned) return;
+      // It has been lost again since.
+      if (!session.ready) return wait(this.#withExpiry(options, expireAt));
       const call = new StreamResponseCall(session, method, responses);
       call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options, expireAt);
     };
     const session = this.#session;
-    if (session?.ready !== true) {
-      this.#whenReady(options).then(begin, (error: unknown) => responses.queue.end(error));
-    } else if (session.waitingStreams >= this.limits.maxQueuedCalls)
+    if (session?.ready !== true) wait(options);
+    else if (session.waitingStreams >= this.limits.maxQueuedCalls)
       responses.queue.end(this.#tooManyWaiting());
     else begin({ session, expireAt: undefined });
     return responses.queue;
@@ -472,34 +505,52 @@ export class Channel implements SessionOwner, Acceptor {
     source: MessageSource<unknown>,
     options: CallOptions,
   ): AsyncIterable<unknown> {
-    const signals = [options.signal, options.parent?.signal].filter((signal) => signal !== undefined);
-    const call: InterceptedCall = {
-      side: "client",
-      method,
-      metadata: new Metadata(options.metadata),
-      header: new Metadata(),
-      trailer: new Metadata(),
-      deadline: deadlineOf(options, this.#clock),
-      signal: signals.length === 1 ? signals[0]! : AbortSignal.any(signals),
-      context: undefined,
-      requests: asAsyncIterable(source),
-    };
-    const last = (inner: InterceptedCall): AsyncIterable<unknown> =>
-      this.#callForStream(method, inner.requests, false, {
-        deadline: inner.deadline,
-        signal: inner.signal,
-        metadata: inner.metadata,
-        waitForReady: options.waitForReady,
-        onHeader: (header) => void call.header.merge(header),
-        onTrailer: (trailer) => void call.trailer.merge(trailer),
-      });
-    return reporting(compose(this.#interceptors, last)(call), call, options);
+    return new InterceptedResponses(options, this.#clock, wheelOf(this.#clock), (signal, deadline) => {
+      const requests = new StoppableSource(source);
+      const call: InterceptedCall = {
+        side: "client",
+        method,
+        metadata: new Metadata(options.metadata),
+        header: new Metadata(),
+        trailer: new Metadata(),
+        deadline,
+        signal,
+        context: undefined,
+        requests,
+      };
+      let mayHaveRun = false;
+      const last = (inner: InterceptedCall): AsyncIterable<unknown> => {
+        mayHaveRun = true;
+        return this.#callForStream(method, inner.requests, false, {
+          deadline: inner.deadline,
+          signal: inner.signal,
+          metadata: inner.metadata,
+          waitForReady: options.waitForReady,
+          lendBytes: options.lendBytes,
+          onHeader: (header) => void call.header.merge(header),
+          onTrailer: (trailer) => void call.trailer.merge(trailer),
+        });
+      };
+      return {
+        responses: reporting(compose(this.#interceptors, last)(call), call, options),
+        get mayHaveRun() {
+          return mayHaveRun;
+        },
+        end: () => void requests.stop().catch(() => {}),
+      };
+    });
   }
 
   #onlyResponse(method: MethodInfo, responses: AsyncIterable<unknown>): Promise<unknown> {
     const error = (text: string) => () =>
       new RpcError(Status.INTERNAL, `${method.path} gives one response; ${text}`, { mayHaveRun: true });
     return onlyMessage(responses, error("there was none"), error("there was another"));
+  }
+
+  /** The options of a call that goes on waiting, and expires when it would have. */
+  #withExpiry(options: CallOptions, expireAt: number | undefined): CallOptions {
+    if (expireAt === undefined) return options;
+    return { ...options, timeoutMs: Math.max(0, expireAt - this.#clock.now()), deadline: undefined };
   }
 
   #tooManyWaiting(): RpcError {
@@ -610,15 +661,6 @@ function closedError(): RpcError {
   return new RpcError(Status.FAILED_PRECONDITION, "the channel has been closed; connect again to make calls");
 }
 
-function deadlineOf(options: CallOptions, clock: Clock): Date | undefined {
-  const expireAt = expiryOf(options, clock.now());
-  return expireAt === undefined ? undefined : new Date(Date.now() + expireAt - clock.now());
-}
-
-async function* asAsyncIterable(source: MessageSource<unknown>): AsyncGenerator<unknown> {
-  yield* source as AsyncIterable<unknown>;
-}
-
 /** Tell the caller's `onHeader` and `onTrailer` what the interceptors left of them. */
 async function* reporting(
   responses: AsyncIterable<unknown>,
@@ -638,26 +680,53 @@ async function* reporting(
   }
 }
 
-function checkKeepalive(
-  keepalive: Partial<Keepalive> | false | undefined,
-): Partial<Keepalive> | false | undefined {
-  for (const [name, value] of Object.entries(keepalive || {})) {
-    checkPositive(`keepalive.${name}`, value, name in DEFAULT_KEEPALIVE);
+/** Throws INVALID_ARGUMENT for options of an endpoint that cannot be. */
+export function checkEndpointOptions({ limits, interceptors, keepalive }: EndpointOptions): void {
+  completeLimits(limits);
+  if (
+    interceptors !== undefined &&
+    !(Array.isArray(interceptors) && interceptors.every((one) => typeof one === "function"))
+  ) {
+    throw invalidOption("interceptors", "must be an array of functions");
   }
-  return keepalive;
+  if (keepalive === undefined || keepalive === false) return;
+  if (typeof keepalive !== "object" || keepalive === null) {
+    throw invalidOption("keepalive", "must be false, or an object with intervalMs and timeoutMs");
+  }
+  for (const [name, value] of Object.entries(keepalive)) {
+    if (!(name in DEFAULT_KEEPALIVE)) throw invalidOption(`keepalive.${name}`, "is no option");
+    checkDelay(`keepalive.${name}`, value);
+  }
 }
 
 function completeBackoff(backoff: Partial<Backoff> = {}): Backoff {
   for (const [name, value] of Object.entries(backoff)) {
-    if (name === "jitter" && value >= 0 && value <= 1) continue;
-    checkPositive(`backoff.${name}`, value, name in DEFAULT_BACKOFF);
+    if (!(name in DEFAULT_BACKOFF)) throw invalidOption(`backoff.${name}`, "is no option");
+    if (name === "jitter" || name === "factor") {
+      const [least, most] = name === "jitter" ? [0, 1] : [1, 1000];
+      if (typeof value !== "number" || !(value >= least && value <= most)) {
+        throw invalidOption(`backoff.${name}`, `is ${String(value)}; give a number from ${least} to ${most}`);
+      }
+    } else checkDelay(`backoff.${name}`, value);
   }
   return { ...DEFAULT_BACKOFF, ...backoff };
 }
 
-function checkPositive(name: string, value: unknown, known: boolean): void {
-  if (!known) throw new RpcError(Status.INVALID_ARGUMENT, `there is no option "${name}"`);
-  if (typeof value !== "number" || !(value > 0 && value <= 0x7fff_ffff)) {
-    throw new RpcError(Status.INVALID_ARGUMENT, `${name} is ${String(value)}; give a number above 0`);
+/** What is wrong with the options of `close`, if anything is. */
+export function closeError({ timeoutMs = DEFAULT_CLOSE_MS }: CloseOptions): RpcError | undefined {
+  if (typeof timeoutMs === "number" && timeoutMs >= 0) return undefined;
+  return invalidOption("timeoutMs", `is ${String(timeoutMs)}; give milliseconds, 0 or more`);
+}
+
+/** The longest that timers wait. */
+const MAX_DELAY_MS = 0x7fff_ffff;
+
+function checkDelay(name: string, value: unknown): void {
+  if (typeof value !== "number" || !(value > 0 && value <= MAX_DELAY_MS)) {
+    throw invalidOption(name, `is ${String(value)}; give a number above 0`);
   }
+}
+
+function invalidOption(name: string, what: string): RpcError {
+  return new RpcError(Status.INVALID_ARGUMENT, `${name} ${what}`);
 }

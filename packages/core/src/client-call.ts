@@ -10,7 +10,7 @@ import type { MessageCodec, MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
 import { MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
-import type { MethodInfo } from "./method.js";
+import { encodingError, type MethodInfo } from "./method.js";
 import { keepMetadata, Metadata, MetadataEncoder, type MetadataInit } from "./metadata.js";
 import { contextCall, type ServerContext } from "./server-call.js";
 import type { Session } from "./session.js";
@@ -82,7 +82,7 @@ export function deadlineError(mayHaveRun: boolean): RpcError {
 export function alreadyCancelled(options: CallOptions): CancelReason | undefined {
   const { signal } = options;
   if (signal !== undefined) {
-    if (typeof signal.addEventListener !== "function")
+    if (typeof (signal as AbortSignal | null)?.addEventListener !== "function")
       throw new RpcError(Status.INVALID_ARGUMENT, "signal is no AbortSignal");
     if (signal.aborted) return abortReason(signal);
   }
@@ -161,6 +161,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
     const { session } = this;
     const method = this.#method;
     let encoder: MetadataEncoder | undefined = undefined;
+    let encoding = false;
     try {
       let opening: Opening = method.plainOpening;
       if (options !== NO_OPTIONS) {
@@ -196,8 +197,10 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         const pump = source === undefined ? undefined : new MessagePump(source, this);
         this.#extras = new Extras(options, pump);
       }
+      encoding = true;
       if (source === undefined) session.open(this, method.definition.requestType, request, true);
       else session.open(this, undefined, undefined, false);
+      encoding = false;
       if (encoder !== undefined) {
         // What has to wait cannot be left in the memory of the encoder.
         if (this.opening !== undefined)
@@ -214,7 +217,9 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
       }
     } catch (error) {
       // Also of what the peer has heard of already.
-      return this.reject(RpcError.from(error, Status.INTERNAL));
+      return this.reject(
+        encoding ? encodingError(error, "the request", method) : RpcError.from(error, Status.INTERNAL),
+      );
     }
     this.#extras?.pump?.resume();
   }
@@ -223,7 +228,11 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
 
   send(message: unknown): boolean {
     if (this.is(Mark.Settled)) return false;
-    return this.session.send(this, this.#method.definition.requestType, message);
+    try {
+      return this.session.send(this, this.#method.definition.requestType, message);
+    } catch (error) {
+      throw encodingError(error, "a request", this.#method);
+    }
   }
 
   onSourceEnd(): void {

@@ -68,16 +68,19 @@ export type Client<S extends ServiceDefinition> = {
   readonly [K in keyof S["methods"]]: ClientMethod<S["methods"][K]>;
 };
 
+/** What a streaming handler may return: a source, or the promise of one. */
+type Responses<T> = MessageSource<T> | Promise<MessageSource<T>>;
+
 /** The function that implements one method. */
 export type Handler<M extends MethodDefinition> = M extends { readonly requestStream: true }
   ? M extends { readonly responseStream: true }
-    ? (requests: AsyncIterable<RequestOf<M>>, context: ServerContext) => MessageSource<ResponseOf<M>>
+    ? (requests: AsyncIterable<RequestOf<M>>, context: ServerContext) => Responses<ResponseOf<M>>
     : (
         requests: AsyncIterable<RequestOf<M>>,
         context: ServerContext,
       ) => Promise<ResponseOf<M>> | ResponseOf<M>
   : M extends { readonly responseStream: true }
-    ? (request: RequestOf<M>, context: ServerContext) => MessageSource<ResponseOf<M>>
+    ? (request: RequestOf<M>, context: ServerContext) => Responses<ResponseOf<M>>
     : (request: RequestOf<M>, context: ServerContext) => Promise<ResponseOf<M>> | ResponseOf<M>;
 
 /** What implements a service: a handler for each method of its Definition. */

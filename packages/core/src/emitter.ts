@@ -1,3 +1,10 @@
+/** Throws outside of all that runs now. */
+export function throwUncaught(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}
+
 /** Listeners of named events. `Events` gives each event's arguments. */
 export class Emitter<Events extends { [event: string]: readonly unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<(...args: any[]) => void>>();
@@ -17,7 +24,14 @@ export class Emitter<Events extends { [event: string]: readonly unknown[] }> {
     return (this.#listeners.get(event)?.size ?? 0) > 0;
   }
 
+  /** What a listener throws becomes an uncaught exception: it is no fault of whatever the event is about. */
   emit<E extends keyof Events>(event: E, ...args: Events[E]): void {
-    for (const listener of this.#listeners.get(event) ?? []) listener(...args);
+    for (const listener of this.#listeners.get(event) ?? []) {
+      try {
+        listener(...args);
+      } catch (error) {
+        throwUncaught(error);
+      }
+    }
   }
 }

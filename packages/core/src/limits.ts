@@ -44,6 +44,9 @@ const RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = {
 
 /** `given` completed with the defaults. Throws INVALID_ARGUMENT for an unknown name or a value out of range. */
 export function completeLimits(given: Partial<Limits> = {}): Limits {
+  if (typeof given !== "object" || given === null) {
+    throw new RpcError(Status.INVALID_ARGUMENT, `limits must be an object, not ${String(given)}`);
+  }
   for (const [name, value] of Object.entries(given)) {
     const range = RANGES[name as keyof Limits];
     if (range === undefined) {

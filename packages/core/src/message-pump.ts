@@ -21,6 +21,8 @@ export class MessagePump {
   #stopped = false;
   /** A message is being drawn or sent; what either runs may call `resume`, which then has nothing to do. */
   #pulling = false;
+  /** The source is running: a plain generator cannot be told to stop then. */
+  #drawing = false;
   readonly #onResult = (result: IteratorResult<unknown>): void => {
     if (this.#take(result)) this.#pull();
     else this.#pulling = false;
@@ -47,6 +49,10 @@ export class MessagePump {
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    if (!this.#drawing) this.#close();
+  }
+
+  #close(): void {
     const closed = (): void => this.#sink.onSourceClosed();
     let returned: unknown = undefined;
     try {
@@ -54,7 +60,7 @@ export class MessagePump {
     } catch {
       // What a source throws when it is told to stop has nobody to go to: its call is over.
     }
-    if (isThenable(returned)) returned.then(closed, closed);
+    if (isThenable(returned)) Promise.resolve(returned).then(closed, closed);
     else closed();
   }
 
@@ -62,10 +68,18 @@ export class MessagePump {
     this.#pulling = true;
     for (;;) {
       let result: IteratorResult<unknown> | PromiseLike<IteratorResult<unknown>>;
+      this.#drawing = true;
       try {
         result = this.#iterator.next();
       } catch (error) {
-        return this.#onError(error);
+        this.#drawing = false;
+        return this.#stopped ? this.#sink.onSourceClosed() : this.#onError(error);
+      }
+      this.#drawing = false;
+      if (this.#stopped) {
+        // By what the source has run. What it gave is of no use, and its failure nobody's.
+        if (isThenable(result)) Promise.resolve(result).catch(() => {});
+        return this.#close();
       }
       if (isThenable(result)) {
         (result as PromiseLike<IteratorResult<unknown>>).then(this.#onResult, this.#onError);
@@ -79,23 +93,21 @@ export class MessagePump {
   /** Send one result. Returns whether to draw another. */
   #take(result: IteratorResult<unknown>): boolean {
     if (this.#stopped) return false;
-    if (result.done === true) {
-      this.#stopped = true;
-      this.#sink.onSourceEnd();
-      this.#sink.onSourceClosed();
-      return false;
-    }
     try {
-      return this.#sink.send(result.value);
+      if (result.done !== true) return this.#sink.send(result.value);
     } catch (error) {
       this.stop();
       this.#sink.onSourceError(error);
       return false;
     }
+    this.#stopped = true;
+    this.#sink.onSourceEnd();
+    this.#sink.onSourceClosed();
+    return false;
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     value !== null && typeof value === "object" && typeof (value as { then?: unknown }).then === "function"
   );

@@ -28,6 +28,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
   #head = 0;
   #waiters: Waiter<T>[] = [];
   #iterated = false;
+  #abandoned = false;
   #ended = false;
   #error: unknown = undefined;
 
@@ -35,8 +36,9 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
     this.#owner = owner;
   }
 
-  /** Add a message, or hand it to a waiting consumer. */
+  /** Add a message, or hand it to a waiting consumer; drop it, with no credit for it, if the consumer has gone. */
   push(message: T, cost: number, loan: LargeFrame | undefined): void {
+    if (this.#abandoned) return loan?.release();
     if (this.#waiters.length > 0) {
       if (this.#loan !== undefined) this.release();
       this.#loan = loan;
@@ -114,6 +116,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
 
   return(): Promise<IteratorResult<T, undefined>> {
     if (!this.#ended || this.#head < this.#messages.length) this.#owner.onAbandoned();
+    this.#abandoned = true;
     this.release();
     this.#drop();
     this.#error = undefined;

@@ -127,9 +127,14 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
 
   /** A plain object of arrays, for printing. */
   toJSON(): Record<string, MetadataValue[]> {
-    const object: Record<string, MetadataValue[]> = {};
-    for (const [name, value] of this) (object[name] ??= []).push(value);
-    return object;
+    // Not in an object: names such as `__proto__` mean something there.
+    const values = new Map<string, MetadataValue[]>();
+    for (const [name, value] of this) {
+      const before = values.get(name);
+      if (before === undefined) values.set(name, [value]);
+      else before.push(value);
+    }
+    return Object.fromEntries(values);
   }
 
   get #list(): [string, MetadataValue][] {
@@ -331,6 +336,10 @@ export class MetadataEncoder {
 
   /** The block of `init`, valid until `release`. Throws as `Metadata.append`. */
   encode(init: Exclude<MetadataInit, Metadata>): Uint8Array {
+    if (typeof init !== "object" || init === null) {
+      const given = init === null ? "null" : `a ${typeof init}`;
+      throw new RpcError(Status.INVALID_ARGUMENT, `metadata must be an object, or pairs, not ${given}`);
+    }
     if (Symbol.iterator in init) return this.encodeEntries(init);
     for (const name in init) {
       const value = init[name]!;
@@ -356,7 +365,8 @@ export class MetadataEncoder {
     // One that begins here is whole: all that this block has written is before it.
     if (entry === undefined || entry.name !== name || entry.start !== start)
       entry = this.#writeName(name, start);
-    if (value !== entry.text) this.#writeValue(entry, value);
+    // Of a value that is not text nothing is remembered: what is in the memory may be another's.
+    if (entry.text === undefined || value !== entry.text) this.#writeValue(entry, value);
     this.#at = entry.end;
     this.#count++;
   }

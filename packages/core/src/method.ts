@@ -1,4 +1,6 @@
 import type { MethodDefinition, ServiceDefinition } from "./definition.js";
+import { RpcError } from "./error.js";
+import { Status } from "./status.js";
 import type { Opening } from "./stream.js";
 
 /** One method of one service, as both sides of calls and interceptors know it. */
@@ -12,6 +14,13 @@ export interface MethodInfo {
   readonly definition: MethodDefinition;
   /** What opens a call of it that has neither deadline nor metadata. */
   readonly plainOpening: Opening;
+}
+
+/** What sending `what` of a method failed with: what the codec threw says nothing of where. */
+export function encodingError(error: unknown, what: string, { path }: MethodInfo): RpcError {
+  if (error instanceof RpcError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new RpcError(Status.INTERNAL, `cannot encode ${what} of ${path}: ${reason}`, { cause: error });
 }
 
 /** The methods of a service, by the names that handlers and clients have for them. */

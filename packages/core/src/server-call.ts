@@ -4,12 +4,13 @@ import type { Channel } from "./channel.js";
 import type { MessageCodec, MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
-import { iteratorOf, MessagePump, type Sink } from "./message-pump.js";
+import { MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
-import type { MethodInfo } from "./method.js";
+import { encodingError, type MethodInfo } from "./method.js";
 import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js";
 import type { AcceptedStream, Session } from "./session.js";
 import { Status } from "./status.js";
+import { StoppableSource } from "./stoppable-source.js";
 import { Mark, OK, Stream, type Ending } from "./stream.js";
 import { Deadline } from "./timer-wheel.js";
 import type { LargeFrame, Peer } from "./transport.js";
@@ -243,7 +244,11 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   send(message: unknown): boolean {
     if (this.is(Mark.ResponseDone)) return false;
     if (!this.is(Mark.HeadersDone)) this.#sendHeader();
-    return this.session.send(this, this.bound.info.definition.responseType, message);
+    try {
+      return this.session.send(this, this.bound.info.definition.responseType, message);
+    } catch (error) {
+      throw encodingError(error, "a response", this.bound.info);
+    }
   }
 
   onSourceEnd(): void {
@@ -258,7 +263,9 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     this.#handlerDone();
   }
 
+  /** Harmless once the call is over. */
   sendHeader(): void {
+    if (this.is(Mark.ResponseDone)) return;
     this.header ??= new Metadata();
     this.#sendHeader();
   }
@@ -275,16 +282,10 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     const context = (this.#context = new CallContext(this, this.#served));
     try {
       if (bound.interceptors.length > 0) {
-        this.#pump = new MessagePump(this.#intercepted(request, context), this);
-        this.#pump.resume();
-        return;
+        return this.#stream(this.#intercepted(request, context));
       }
       const result = bound.handler(request, context);
-      if (bound.info.definition.responseStream) {
-        this.#pump = new MessagePump(result as MessageSource<unknown>, this);
-        if (this.is(Mark.ResponseDone)) this.#pump.stop();
-        else this.#pump.resume();
-      } else if (result instanceof Promise || typeof (result as PromiseLike<unknown>)?.then === "function") {
+      if (result instanceof Promise || typeof (result as PromiseLike<unknown>)?.then === "function") {
         ResponseWaiter.take().wait(this, result as PromiseLike<unknown>);
       } else this.onResponse(result);
     } catch (error) {
@@ -292,11 +293,24 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
     }
   }
 
-  // The handler of one response.
+  // What the handler has returned, or promised.
 
   onResponse(response: unknown): void {
+    if (this.bound.info.definition.responseStream) return this.#stream(response as MessageSource<unknown>);
     this.#respond(response);
     this.#settled();
+  }
+
+  #stream(source: MessageSource<unknown>): void {
+    let pump: MessagePump;
+    try {
+      pump = this.#pump = new MessagePump(source, this);
+    } catch (error) {
+      const text = `the handler of ${this.bound.info.path} returned no stream: ${(error as Error).message}`;
+      return this.onHandlerError(new RpcError(Status.INTERNAL, text, { cause: error }));
+    }
+    if (this.is(Mark.ResponseDone)) pump.stop();
+    else pump.resume();
   }
 
   onHandlerError(error: unknown): void {
@@ -324,8 +338,15 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   }
 
   #intercepted(request: unknown, context: CallContext): AsyncIterable<unknown> {
-    const { bound } = this;
+    const { bound, cancellation } = this;
     const { definition, path } = bound.info;
+    /** What ends when the call is cancelled, whatever the interceptors do. */
+    const stoppable = (source: MessageSource<unknown>): StoppableSource => {
+      const stopping = new StoppableSource(source);
+      if (cancellation.reason === undefined) cancellation.add(stopping);
+      else stopping.onCancelled(cancellation.reason);
+      return stopping;
+    };
     const call: InterceptedCall = {
       side: "server",
       method: bound.info,
@@ -333,7 +354,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       header: (this.header ??= new Metadata()),
       trailer: (this.trailer ??= new Metadata()),
       deadline: context.deadline,
-      signal: this.cancellation.signal,
+      signal: cancellation.signal,
       context,
       requests: definition.requestStream ? (request as AsyncIterable<unknown>) : once(request),
     };
@@ -345,9 +366,9 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
             () => new RpcError(Status.INTERNAL, `an interceptor gave ${path} no request`),
             () => new RpcError(Status.INTERNAL, `an interceptor gave ${path} more than one request`),
           );
-      const result = bound.handler(input, context);
-      if (definition.responseStream) yield* toAsyncIterable(result as MessageSource<unknown>);
-      else yield await result;
+      const result = await bound.handler(input, context);
+      if (definition.responseStream) yield* stoppable(result as MessageSource<unknown>);
+      else yield result;
     })(call);
   }
 
@@ -362,8 +383,9 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       const ending = this.trailer === undefined ? OK : { ...OK, trailers: this.trailer };
       this.session.end(this, ending, this.bound.info.definition.responseType, response);
       this.mark(Mark.ResponseDone);
+      this.#requests?.fail(overError());
     } catch (error) {
-      this.#finish(RpcError.from(error, Status.INTERNAL));
+      this.#finish(encodingError(error, "the response", this.bound.info));
     }
   }
 
@@ -380,7 +402,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       this.session.end(this, { code, text: message, details: [], trailers: undefined });
     }
     this.#pump?.stop();
-    this.#requests?.fail(new RpcError(Status.CANCELLED, "the call is over"));
+    this.#requests?.fail(overError());
   }
 
   #cancel(reason: CancelReason): void {
@@ -510,6 +532,11 @@ class CallContext implements ServerContext {
   }
 }
 
+/** What a handler is told that reads on after its response. */
+function overError(): RpcError {
+  return new RpcError(Status.CANCELLED, "the call is over");
+}
+
 function endingOf(error: unknown, trailer: Metadata | undefined): Ending {
   if (error === undefined) return trailer === undefined ? OK : { ...OK, trailers: trailer };
   const { code, message, details, metadata } = RpcError.from(error);
@@ -517,26 +544,11 @@ function endingOf(error: unknown, trailer: Metadata | undefined): Ending {
   if (metadata !== undefined && metadata.size > 0) {
     trailers = trailer === undefined ? metadata : trailer.clone().merge(metadata);
   }
-  // An error with status OK would tell the caller that all went well.
-  return { code: code === Status.OK ? Status.UNKNOWN : code, text: message, details, trailers };
+  // An error with status OK would tell the caller that all went well, and one with no status at all that this end is broken.
+  const known = Number.isInteger(code) && code > Status.OK && code <= Status.UNAUTHENTICATED;
+  return { code: known ? code : Status.UNKNOWN, text: message, details, trailers };
 }
 
 async function* once(message: unknown): AsyncGenerator<unknown> {
   yield message;
-}
-
-/** Any source of messages as an AsyncIterable. */
-async function* toAsyncIterable(source: MessageSource<unknown>): AsyncGenerator<unknown> {
-  const iterator = iteratorOf(source);
-  let ended = false;
-  try {
-    for (;;) {
-      const result = await iterator.next();
-      ended = result.done === true;
-      if (ended) return;
-      yield result.value;
-    }
-  } finally {
-    if (!ended) await iterator.return?.();
-  }
 }

@@ -1,9 +1,14 @@
-import { Channel, type CloseOptions, type EndpointOptions } from "./channel.js";
+import {
+  Channel,
+  checkEndpointOptions,
+  closeError,
+  type CloseOptions,
+  type EndpointOptions,
+} from "./channel.js";
 import type { Clock } from "./clock.js";
 import type { Implementation, ServiceDefinition } from "./definition.js";
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
-import { completeLimits } from "./limits.js";
 import { Registry, type ServiceOptions } from "./registry.js";
 import { Status } from "./status.js";
 import { transportOf } from "./transports.js";
@@ -18,6 +23,8 @@ export type ServerEvents = {
 
 /** Connections that have not said HELLO yet; when there are more, the oldest is cut off. */
 const MAX_HANDSHAKES = 1024;
+
+const OPTIONS: ReadonlySet<string> = new Set<keyof EndpointOptions>(["limits", "interceptors", "keepalive"]);
 
 /** Serves services at any number of addresses. */
 export class Server {
@@ -34,7 +41,15 @@ export class Server {
 
   /** @private Servers are made by `createServer`. */
   constructor(transports: readonly Transport[], options: EndpointOptions, clock?: Clock) {
-    completeLimits(options.limits); // an error belongs here, not to the first connection
+    for (const name of Object.keys(options)) {
+      if (!OPTIONS.has(name)) {
+        throw new RpcError(
+          Status.INVALID_ARGUMENT,
+          `${name} is no option; there are ${[...OPTIONS].join(", ")}`,
+        );
+      }
+    }
+    checkEndpointOptions(options); // an error belongs here, not to the first connection
     this.#transports = transports;
     this.#options = options;
     this.#clock = clock;
@@ -77,9 +92,12 @@ export class Server {
 
   /**
    * Stop listening, let the calls in flight finish, and close every connection. Resolves when nothing is left. Calls that
-   * take longer than `timeoutMs` are cut off. Idempotent; the first call's options count.
+   * take longer than `timeoutMs` are cut off. Idempotent; the first call's options count. Rejects, and closes nothing, with
+   * INVALID_ARGUMENT.
    */
   close(options: CloseOptions = {}): Promise<void> {
+    const wrong = closeError(options);
+    if (wrong !== undefined) return Promise.reject(wrong);
     return (this.#closing ??= this.#close(options));
   }
 

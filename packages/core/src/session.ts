@@ -132,6 +132,8 @@ const enum Sent {
   Waiting,
 }
 
+/** Printable ASCII (docs/wire.md). */
+const METHOD_NAME = /^[\x21-\x7e]+$/;
 /** Room asked for when the size of a message is not known yet. */
 const GUESSED_MESSAGE_BYTES = 512;
 /** Fragments shorter than this are not worth a frame, unless they are the last. */
@@ -266,6 +268,7 @@ export class Session implements ConnectionHandler {
   #framesReceived = 0;
   #framesAtLastCheck = 0;
   #timer: Timer | undefined = undefined;
+  #referenced = true;
 
   constructor(options: SessionOptions) {
     this.connection = options.connection;
@@ -282,7 +285,7 @@ export class Session implements ConnectionHandler {
 
   /** Start the connection and say HELLO. */
   start(): void {
-    this.#timer = this.clock.setTimer(() => {
+    this.#setTimer(() => {
       const error = new RpcError(
         Status.UNAVAILABLE,
         `the peer at ${this.connection.peer.address} said no HELLO within ${this.limits.handshakeTimeoutMs} ms`,
@@ -291,6 +294,20 @@ export class Session implements ConnectionHandler {
     }, this.limits.handshakeTimeoutMs);
     this.connection.start(this);
     this.#pump();
+  }
+
+  /** Whether the connection, and what the session waits for, keep the process alive (they do at first). */
+  setRef(on: boolean): void {
+    this.#referenced = on;
+    for (const one of [this.connection, this.#timer]) {
+      if (on) one?.ref();
+      else one?.unref();
+    }
+  }
+
+  #setTimer(callback: () => void, delayMs: number): void {
+    this.#timer = this.clock.setTimer(callback, delayMs);
+    if (!this.#referenced) this.#timer.unref();
   }
 
   /** Objects of calls that are over, for others of this end, and of the peer (`Stream.onReleased`). */
@@ -367,7 +384,8 @@ export class Session implements ConnectionHandler {
     try {
       return this.#sendNow(stream, codec, message);
     } catch (error) {
-      this.#returnSlot(stream);
+      // Unless encoding has run user code that ended the stream, with which the slot may be another's.
+      if (stream.id !== 0) this.#returnSlot(stream);
       throw error;
     }
   }
@@ -635,6 +653,9 @@ export class Session implements ConnectionHandler {
         );
       }
       const path = readAscii(memory, at + 2, nameEnd);
+      if (!METHOD_NAME.test(path)) {
+        throw new ProtocolError("a method's name is empty, or has a character that is not printable ASCII");
+      }
       this.#remoteMethods.push({ path, target: this.#acceptor.find(this, path) });
       at = nameEnd;
     }
@@ -1291,7 +1312,7 @@ export class Session implements ConnectionHandler {
 
   #keepEncoded(stream: Stream, writer: MessageWriter): void {
     const length = writer.position - writer.start;
-    this.#checkMessage(length);
+    this.#checkMessage(stream, length);
     if (this.#isGone(stream)) return; // user code that encoding ran has ended it
     stream.outgoing = new OutgoingMessage(writer.detach(), length);
   }
@@ -1431,7 +1452,7 @@ export class Session implements ConnectionHandler {
         else {
           at = writer.position;
           ({ memory, rangeStart } = connection);
-          this.#checkMessage(at - writer.start);
+          this.#checkMessage(stream, at - writer.start);
         }
       } catch (error) {
         connection.cancel();
@@ -1753,7 +1774,7 @@ export class Session implements ConnectionHandler {
   }
 
   #watchPeer(keepalive: Keepalive): void {
-    this.#timer = this.clock.setTimer(() => this.#checkPeer(keepalive), keepalive.intervalMs);
+    this.#setTimer(() => this.#checkPeer(keepalive), keepalive.intervalMs);
   }
 
   #checkPeer(keepalive: Keepalive): void {
@@ -1769,7 +1790,7 @@ export class Session implements ConnectionHandler {
       return this.destroy(new RpcError(Status.UNAVAILABLE, silent));
     }
     this.#pingPending = this.#pingOutstanding = true;
-    this.#timer = this.clock.setTimer(() => this.#checkPeer(keepalive), keepalive.timeoutMs);
+    this.#setTimer(() => this.#checkPeer(keepalive), keepalive.timeoutMs);
     this.#pump();
   }
 
@@ -1783,12 +1804,14 @@ export class Session implements ConnectionHandler {
     }
   }
 
-  #checkMessage(bytes: number): void {
+  #checkMessage(stream: Stream, bytes: number): void {
     const limit = this.#peer!.maxMessageBytes;
     if (bytes > limit) {
       throw new RpcError(
         Status.RESOURCE_EXHAUSTED,
-        `a message of ${bytes} bytes is over the peer's limit of ${limit} (limits.maxMessageBytes there)`,
+        stream.is(Mark.Opener)
+          ? `a request of ${bytes} bytes is over the limit of the side that serves it, ${limit} (limits.maxMessageBytes there)`
+          : `a response of ${bytes} bytes is over the limit of the caller, ${limit} (limits.maxMessageBytes where it connects)`,
       );
     }
   }
@@ -1808,11 +1831,11 @@ export class Session implements ConnectionHandler {
       0,
     );
     const trailers = ending.trailers?.block.length ?? 0;
-    this.#checkMetadata(trailers + details, "the response's trailers and error details");
+    this.#checkMetadata(trailers + details, "the response's trailers with its error details");
   }
 
   #checkMethod(path: string): void {
-    if (!/^[\x21-\x7e]+$/.test(path)) {
+    if (!METHOD_NAME.test(path)) {
       throw new RpcError(
         Status.INVALID_ARGUMENT,
         `the method's name has a character that is not printable ASCII: ${JSON.stringify(path)}`,

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from "./clock.js";
+import { throwUncaught } from "./emitter.js";
 
 /** Something with a deadline. */
 export interface Expiring {
@@ -149,7 +150,12 @@ export class TimerWheel {
       if (this.#origin + tick * TICK_MS < one.expireAt) this.#place(one);
       else {
         this.#count--;
-        one.target.onDeadline();
+        try {
+          one.target.onDeadline();
+        } catch (error) {
+          // The others' deadlines have passed, too.
+          throwUncaught(error);
+        }
       }
     }
   }

@@ -31,7 +31,8 @@ describe("a call that its caller ends", () => {
     await simulation.run();
     expect(await first).to.include({ code: Status.RESOURCE_EXHAUSTED, mayHaveRun: false });
     expect(await later).to.include({ code: Status.RESOURCE_EXHAUSTED, mayHaveRun: true });
-    expect(await broken).to.include({ code: Status.INTERNAL, message: "no data", mayHaveRun: false });
+    const message = "cannot encode the request of sim.Test/Unary: no data";
+    expect(await broken).to.include({ code: Status.INTERNAL, message, mayHaveRun: false });
     expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
 

@@ -1,0 +1,93 @@
+import type { CancelReason, Cancellable } from "./cancellation.js";
+import { toError } from "./cancellation.js";
+import type { MessageSource } from "./definition.js";
+import { iteratorOf } from "./message-pump.js";
+
+export interface Waiter {
+  readonly resolve: (result: IteratorResult<unknown, undefined>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export const DONE: IteratorReturnResult<undefined> = { value: undefined, done: true };
+
+/**
+ * A user's source of messages as an AsyncIterable for interceptors, which can be stopped while a message is awaited. To stop an async
+ * generator that delegates to the source would have to wait for that message. Nothing is asked of the source before the first `next`.
+ */
+export class StoppableSource implements AsyncIterableIterator<unknown, undefined>, Cancellable {
+  readonly #source: MessageSource<unknown>;
+  #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined = undefined;
+  #stopped: Promise<unknown> | undefined = undefined;
+  /** What it was stopped with, while nobody has been told. */
+  #error: Error | undefined = undefined;
+  readonly #waiting = new Set<Waiter>();
+
+  constructor(source: MessageSource<unknown>) {
+    this.#source = source;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<unknown, undefined>> {
+    if (this.#stopped !== undefined) return this.#afterStop();
+    return new Promise((resolve, reject) => {
+      const waiter = { resolve, reject };
+      this.#waiting.add(waiter);
+      this.#draw().then(
+        (result) => {
+          this.#waiting.delete(waiter);
+          if (result.done === true) this.#stopped ??= Promise.resolve();
+          resolve(result as IteratorResult<unknown, undefined>);
+        },
+        (error: unknown) => {
+          this.#waiting.delete(waiter);
+          this.#stopped ??= Promise.resolve();
+          reject(error as Error);
+        },
+      );
+    });
+  }
+
+  async #draw(): Promise<IteratorResult<unknown>> {
+    this.#iterator ??= iteratorOf(this.#source);
+    return this.#iterator.next();
+  }
+
+  async return(): Promise<IteratorResult<unknown, undefined>> {
+    await this.stop();
+    return DONE;
+  }
+
+  /**
+   * Have the source clean up, if it has begun and not ended. What is awaited of it then ends, with `error` or as if there were no more.
+   * Rejects with what cleaning up fails with.
+   */
+  stop(error?: Error): Promise<unknown> {
+    if (this.#stopped !== undefined) return this.#stopped;
+    this.#error = error;
+    this.#stopped = this.#cleanUp();
+    const settle = (): void => {
+      for (const { resolve, reject } of this.#waiting) this.#afterStop().then(resolve, reject);
+    };
+    this.#stopped.then(settle, settle);
+    return this.#stopped;
+  }
+
+  /** Only the first learns of the error, as with a generator. */
+  async #afterStop(): Promise<IteratorResult<unknown, undefined>> {
+    const error = this.#error;
+    this.#error = undefined;
+    if (error !== undefined) throw error;
+    return DONE;
+  }
+
+  async #cleanUp(): Promise<unknown> {
+    return this.#iterator?.return?.();
+  }
+
+  onCancelled(reason: CancelReason): void {
+    void this.stop(toError(reason));
+  }
+}
