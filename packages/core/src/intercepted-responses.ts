@@ -22,6 +22,9 @@ export interface Interception {
   end(): void;
 }
 
+/** How long interceptors have to end when the call is to end: as late as deadlines may be. */
+const PATIENCE_MS = 4;
+
 /** The last moment of a Date (ECMA-262, section 21.4.1.1). */
 const MAX_TIME = 8.64e15;
 
@@ -144,7 +147,7 @@ export class InterceptedResponses
     if (this.#waiting.size > 0) this.#awaitEnd();
   }
 
-  /** The interceptors have until the next turn to end by themselves, perhaps better than the call would. */
+  /** The interceptors may end by themselves, perhaps better than the call would, but not take longer than all that is theirs to do. */
   #awaitEnd(): void {
     this.#patience ??= this.#clock.setTimer(() => {
       this.#patience = undefined;
@@ -155,7 +158,7 @@ export class InterceptedResponses
       first.reject(this.#failure);
       for (const { resolve } of others) resolve(DONE);
       this.#abandon(this.#interception!.responses);
-    }, 0);
+    }, PATIENCE_MS);
   }
 
   /** Nobody hears of what cleaning up gives or fails with. */

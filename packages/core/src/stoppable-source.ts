@@ -17,6 +17,8 @@ export const DONE: IteratorReturnResult<undefined> = { value: undefined, done: t
 export class StoppableSource implements AsyncIterableIterator<unknown, undefined>, Cancellable {
   readonly #source: MessageSource<unknown>;
   #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined = undefined;
+  #drawing = false;
+  #ended = false;
   #stopped: Promise<unknown> | undefined = undefined;
   /** What it was stopped with, while nobody has been told. */
   #error: Error | undefined = undefined;
@@ -32,18 +34,22 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
 
   next(): Promise<IteratorResult<unknown, undefined>> {
     if (this.#stopped !== undefined) return this.#afterStop();
+    if (this.#ended) return Promise.resolve(DONE);
     return new Promise((resolve, reject) => {
       const waiter = { resolve, reject };
       this.#waiting.add(waiter);
       this.#draw().then(
         (result) => {
+          // What ends because the source was told to stop is told by `stop`.
+          if (this.#stopped !== undefined) return;
           this.#waiting.delete(waiter);
-          if (result.done === true) this.#stopped ??= Promise.resolve();
+          if (result.done === true) this.#ended = true;
           resolve(result as IteratorResult<unknown, undefined>);
         },
         (error: unknown) => {
+          if (this.#stopped !== undefined) return;
           this.#waiting.delete(waiter);
-          this.#stopped ??= Promise.resolve();
+          this.#ended = true;
           reject(error as Error);
         },
       );
@@ -52,7 +58,12 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
 
   async #draw(): Promise<IteratorResult<unknown>> {
     this.#iterator ??= iteratorOf(this.#source);
-    return this.#iterator.next();
+    this.#drawing = true;
+    try {
+      return this.#iterator.next();
+    } finally {
+      this.#drawing = false;
+    }
   }
 
   async return(): Promise<IteratorResult<unknown, undefined>> {
@@ -66,6 +77,7 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
    */
   stop(error?: Error): Promise<unknown> {
     if (this.#stopped !== undefined) return this.#stopped;
+    if (this.#ended) return Promise.resolve();
     this.#error = error;
     this.#stopped = this.#cleanUp();
     const settle = (): void => {
@@ -84,6 +96,8 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   }
 
   async #cleanUp(): Promise<unknown> {
+    // A plain generator cannot be told to stop while it runs.
+    if (this.#drawing) await Promise.resolve();
     return this.#iterator?.return?.();
   }
 

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { RpcError, Status } from "@sluice/core";
 import { connectPair, IDLE, part, rejection } from "../session/fixture.js";
+import type { Part } from "../session/simulation/service.js";
 
 describe("a call that its caller ends", () => {
   it("may have run when its source of requests fails after it began", async () => {
@@ -85,5 +86,102 @@ describe("a call that its caller ends", () => {
     await simulation.run();
     expect(await failed).to.include({ code: Status.CANCELLED, mayHaveRun: true });
     expect(usage()[0]).to.deep.equal(IDLE);
+  });
+
+  it("takes nothing else with it when a getter of its request has closed the channel, and then fails", async () => {
+    const { simulation, client, calls, usage } = await connectPair({
+      server: {
+        implementation: {
+          unary: async ({ index }) => {
+            await simulation.sleep(100);
+            return part(index);
+          },
+        },
+      },
+    });
+    const under = calls.unary(part(7));
+    await simulation.run(10);
+    let closing: Promise<void> | undefined;
+    const failed = rejection(
+      calls.unary({
+        index: 0,
+        get data(): Uint8Array {
+          closing = client.close();
+          throw new RangeError("no data");
+        },
+      }),
+    );
+    await simulation.run();
+    await failed;
+    expect((await under).index).to.equal(7);
+    await closing;
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("lets go of a signal that follows others", async () => {
+    const { simulation, calls } = await connectPair();
+    const lasting = new AbortController();
+    const followers: WeakRef<AbortSignal>[] = [];
+    for (let count = 0; count < 300; count++) {
+      const signal = AbortSignal.any([lasting.signal, new AbortController().signal]);
+      followers.push(new WeakRef(signal));
+      const call = calls.unary(part(count), { signal });
+      await simulation.run(1);
+      await call;
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    globalThis.gc!();
+    expect(followers.filter((follower) => follower.deref() !== undefined).length).to.be.below(100);
+  });
+
+  it("has the source of its requests clean up when that has ended the call while it ran", async () => {
+    const { simulation, calls, usage } = await connectPair();
+    for (const wait of [false, true]) {
+      const controller = new AbortController();
+      let cleaned = 0;
+      function* requests(): Generator<Part> {
+        try {
+          yield part(0);
+          controller.abort();
+          yield part(1);
+        } finally {
+          cleaned++;
+        }
+      }
+      const ended = rejection(calls.clientStream(requests(), { signal: controller.signal }));
+      if (wait) await simulation.run();
+      await simulation.run();
+      expect(await ended).to.include({ code: Status.CANCELLED });
+      expect(cleaned).to.equal(1);
+    }
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("ends with what is no result of an iterator", async () => {
+    const { simulation, calls, usage } = await connectPair();
+    for (const result of [undefined, Promise.resolve(undefined)]) {
+      const requests = { [Symbol.asyncIterator]: () => ({ next: () => result as never }) };
+      const ended = rejection(calls.clientStream(requests));
+      await simulation.run();
+      expect(await ended).to.include({ code: Status.CANCELLED });
+    }
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("is refused for metadata without a value, whatever calls before it have sent", async () => {
+    const { simulation, calls } = await connectPair();
+    const sent = calls.unary(part(0), { metadata: { "token-bin": new Uint8Array(20), a: "b" } });
+    await simulation.run();
+    await sent;
+    for (const metadata of [{ "token-bin": undefined }, { a: undefined }, { zz: undefined }, null, "a"]) {
+      const refused = rejection(calls.unary(part(0), { metadata: metadata as never }));
+      await simulation.run();
+      expect(await refused, JSON.stringify(metadata)).to.include({ code: Status.INVALID_ARGUMENT });
+    }
+    for (const signal of [null, 5]) {
+      const refused = rejection(calls.unary(part(0), { signal: signal as never }));
+      await simulation.run();
+      expect(await refused).to.include({ code: Status.INVALID_ARGUMENT });
+    }
   });
 });

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { Status } from "@sluice/core";
+import { RpcError, Status, type ServerContext } from "@sluice/core";
 import { connectPair, IDLE, part, rejection } from "../session/fixture.js";
 import type { Part } from "../session/simulation/service.js";
 
@@ -68,5 +68,156 @@ describe("a handler's promise", () => {
     await simulation.run();
     expect((await other).index).to.equal(11);
     expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+});
+
+describe("a handler", () => {
+  it("may say its headers when its call is over, and nobody hears of it", async () => {
+    const contexts: ServerContext[] = [];
+    const hold = (_: unknown, context: ServerContext) => (
+      contexts.push(context),
+      new Promise<Part>(() => {})
+    );
+    const { simulation, calls, usage } = await connectPair({
+      server: {
+        implementation: {
+          unary: hold,
+          clientStream: hold,
+          async *serverStream(_, context) {
+            yield await hold(_, context);
+          },
+        },
+      },
+    });
+    const controller = new AbortController();
+    const ended = [
+      rejection(calls.unary(part(0), { signal: controller.signal })),
+      rejection(calls.clientStream([part(0)], { timeoutMs: 20 })),
+      rejection(calls.serverStream(part(0), { signal: controller.signal })[Symbol.asyncIterator]().next()),
+    ];
+    await simulation.run(10);
+    controller.abort();
+    await simulation.run(50);
+    await Promise.all(ended);
+    expect(contexts).to.have.length(3);
+    // A bystander may have the stream of one of them by now.
+    const bystander = calls.bidi([part(1)])[Symbol.asyncIterator]();
+    for (const context of contexts) context.sendHeader();
+    await simulation.run(50);
+    expect((await bystander.next()).value).to.include({ index: 1 });
+    expect(usage()[0]).to.deep.equal(IDLE);
+  });
+
+  for (const code of [0, 17, 404, -1, 1.5, 65_536, undefined, null, "ENOENT"]) {
+    it(`that fails with the status ${code} fails with UNKNOWN, and no other call does`, async () => {
+      const error = new RpcError(code as Status, "as it was");
+      const fail = (): never => {
+        throw error;
+      };
+      const { simulation, calls, usage } = await connectPair({
+        server: { implementation: { unary: fail, serverStream: fail } },
+      });
+      const failed = [
+        rejection(calls.unary(part(0))),
+        rejection(calls.serverStream(part(0))[Symbol.asyncIterator]().next()),
+      ];
+      const bystander = calls.clientStream([part(7)]);
+      await simulation.run();
+      for (const one of failed) expect(await one).to.include({ code: Status.UNKNOWN, message: "as it was" });
+      expect((await bystander).index).to.equal(7);
+      expect(usage()).to.deep.equal([IDLE, IDLE]);
+    });
+  }
+
+  it("may promise its stream, and fail before there is one", async () => {
+    const { simulation, calls, usage } = await connectPair({
+      server: {
+        implementation: {
+          serverStream: async ({ index }) => {
+            if (index === 0) throw new RpcError(Status.PERMISSION_DENIED, "not for you");
+            return [part(1), part(2)];
+          },
+        },
+      },
+    });
+    const failed = rejection(calls.serverStream(part(0))[Symbol.asyncIterator]().next());
+    const stream = calls.serverStream(part(1))[Symbol.asyncIterator]();
+    await simulation.run();
+    expect(await failed).to.include({ code: Status.PERMISSION_DENIED, message: "not for you" });
+    expect((await stream.next()).value).to.include({ index: 1 });
+    expect((await stream.next()).value).to.include({ index: 2 });
+    expect((await stream.next()).done).to.equal(true);
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("whose mistakes are told as such: by the method, not as the caller's", async () => {
+    const { simulation, calls, usage } = await connectPair({
+      server: {
+        implementation: {
+          unary: () => ({ index: 1 }) as Part,
+          serverStream: ({ index }) => (index === 0 ? (5 as never) : [null as never]),
+        },
+      },
+    });
+    const failed = [
+      rejection(calls.unary(part(0))),
+      rejection(calls.serverStream(part(0))[Symbol.asyncIterator]().next()),
+      rejection(calls.serverStream(part(1))[Symbol.asyncIterator]().next()),
+    ];
+    await simulation.run();
+    const texts = await Promise.all(failed);
+    for (const error of texts) expect(error).to.include({ code: Status.INTERNAL });
+    expect(texts[0]!.message).to.match(/^cannot encode the response of sim.Test\/Unary: /);
+    expect(texts[1]!.message).to.match(/^the handler of sim.Test\/ServerStream returned no stream: /);
+    expect(texts[2]!.message).to.match(/^cannot encode a response of sim.Test\/ServerStream: /);
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("that answers before it has read all requests reads no more of them", async () => {
+    let read: Promise<unknown> | undefined;
+    const { simulation, calls, usage } = await connectPair({
+      server: {
+        implementation: {
+          async clientStream(parts) {
+            const iterator = parts[Symbol.asyncIterator]();
+            await iterator.next();
+            read = rejection(iterator.next());
+            return part(9);
+          },
+        },
+      },
+    });
+    const answered = calls.clientStream(
+      (async function* () {
+        yield part(0);
+        await new Promise(() => {});
+      })(),
+    );
+    await simulation.run();
+    expect((await answered).index).to.equal(9);
+    expect(await read).to.include({ code: Status.CANCELLED, message: "the call is over" });
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("is given no more requests once it has left them", async () => {
+    const after: unknown[] = [];
+    const { simulation, calls } = await connectPair({
+      server: {
+        implementation: {
+          async clientStream(parts) {
+            const iterator = parts[Symbol.asyncIterator]();
+            await iterator.next();
+            await iterator.return!();
+            await simulation.sleep(100);
+            after.push(await iterator.next());
+            return part(9);
+          },
+        },
+      },
+    });
+    const answered = calls.clientStream([part(0), part(1), part(2)]);
+    await simulation.run();
+    expect((await answered).index).to.equal(9);
+    expect(after).to.deep.equal([{ value: undefined, done: true }]);
   });
 });

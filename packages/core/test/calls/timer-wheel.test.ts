@@ -3,6 +3,7 @@ import { systemClock, type Clock, type Timer } from "@sluice/core";
 import { TimerWheel, type Deadline, type Expiring } from "#core/timer-wheel.js";
 import { SimulatedClock } from "../session/simulation/clock.js";
 import { Random } from "../session/simulation/random.js";
+import { withUncaught } from "../uncaught.js";
 
 const DAY_MS = 86_400_000;
 
@@ -77,6 +78,30 @@ describe("a timer wheel", () => {
     for (let i = 0; i < 1000; i++) wheel.add(new Entry(clock), clock.now() + 100 + i);
     expect(clock.pending).to.equal(1);
     expect(clock.set).to.equal(1);
+  });
+
+  it("fires the others, then and later, when what one does throws", async () => {
+    const clock = new SimulatedClock();
+    const wheel = new TimerWheel(clock);
+    const broken = new Entry(clock, () => {
+      throw new Error("by a deadline");
+    });
+    const others = [new Entry(clock), new Entry(clock), new Entry(clock)];
+    const thrown: string[] = [];
+    await withUncaught(
+      ({ message }) => thrown.push(message),
+      async () => {
+        others[0]!.addTo(wheel, clock.now() + 100);
+        broken.addTo(wheel, clock.now() + 100);
+        others[1]!.addTo(wheel, clock.now() + 100);
+        clock.advance(104);
+        await new Promise((resolve) => setImmediate(resolve));
+      },
+    );
+    expect(thrown).to.deep.equal(["by a deadline"]);
+    others[2]!.addTo(wheel, clock.now() + 100);
+    clock.advance(104);
+    others.forEach(expectPunctual);
   });
 
   it("takes what is in the past at once, but not from inside", () => {

@@ -169,4 +169,11 @@ describe("metadata", () => {
     expect(seen).to.have.length(inner.length + 1);
     expect(inners).to.have.length(inner.length);
   });
+
+  it("is printed under any name", () => {
+    const names = ["__proto__", "constructor", "a"];
+    const metadata = new Metadata(names.map((name): [string, string] => [name, "x"]));
+    metadata.append("a", "y");
+    expect(JSON.stringify(metadata)).to.equal('{"__proto__":["x"],"constructor":["x"],"a":["x","y"]}');
+  });
 });

@@ -1,0 +1,250 @@
+/** What interceptors must not stand in the way of; what they see and may do is in the conformance suite. */
+import { expect } from "chai";
+import { RpcError, Status, type CallOptions, type Interceptor } from "@sluice/core";
+import { connectPair, IDLE, part, rejection } from "../session/fixture.js";
+import type { Part } from "../session/simulation/service.js";
+
+const passing: Interceptor = async function* (call, next) {
+  yield* next(call);
+};
+
+/** A source that gives one message and then none, and counts how often it was told to stop. */
+class Silent implements AsyncIterable<Part> {
+  stopped = 0;
+  #given = false;
+
+  [Symbol.asyncIterator](): AsyncIterator<Part> {
+    return {
+      next: () => {
+        if (this.#given) return new Promise(() => {});
+        this.#given = true;
+        return Promise.resolve({ value: part(1), done: false });
+      },
+      return: () => {
+        this.stopped++;
+        return Promise.resolve({ value: undefined, done: true });
+      },
+    };
+  }
+}
+
+/** The same as an Observable. */
+class SilentObservable {
+  stopped = 0;
+
+  subscribe(observer: { next(value: Part): void }): { unsubscribe(): void } {
+    observer.next(part(1));
+    return { unsubscribe: () => void this.stopped++ };
+  }
+}
+
+describe("interceptors of a client", () => {
+  /** One that waits for nothing that will come, and the calls' signals that it saw. */
+  function waiting() {
+    const signals: AbortSignal[] = [];
+    const interceptor: Interceptor = async function* (call, next) {
+      signals.push(call.signal);
+      await new Promise(() => {});
+      yield* next(call);
+    };
+    return { interceptor, signals };
+  }
+
+  for (const [what, code, options] of [
+    ["its deadline passes", Status.DEADLINE_EXCEEDED, () => ({ timeoutMs: 100 })],
+    [
+      "it is cancelled",
+      Status.CANCELLED,
+      (sleep: Promise<void>) => {
+        const controller = new AbortController();
+        void sleep.then(() => controller.abort(new Error("enough")));
+        return { signal: controller.signal };
+      },
+    ],
+  ] as const) {
+    it(`do not hold a call up when ${what} while one of them waits, and are told by its signal`, async () => {
+      const { interceptor, signals } = waiting();
+      const { simulation, calls, usage } = await connectPair({ client: { interceptors: [interceptor] } });
+      const began = simulation.clock.now();
+      let endedAt = 0;
+      const given: CallOptions = options(simulation.sleep(100));
+      const ended = [
+        rejection(calls.unary(part(0), given)),
+        rejection(
+          calls
+            .bidi([part(0)], given)
+            [Symbol.asyncIterator]()
+            .next(),
+        ),
+      ].map((error) => error.finally(() => (endedAt = simulation.clock.now())));
+      await simulation.run();
+      for (const error of await Promise.all(ended)) expect(error).to.include({ code, mayHaveRun: false });
+      expect(endedAt - began).to.be.within(100, 110);
+      expect(signals.map(({ aborted }) => aborted)).to.deep.equal([true, true]);
+      expect(usage()).to.deep.equal([IDLE, IDLE]);
+    });
+  }
+
+  it("may answer themselves when the call's deadline has passed", async () => {
+    const fallBack: Interceptor = async function* (call, next) {
+      try {
+        yield* next(call);
+      } catch (error) {
+        expect(error).to.include({ code: Status.DEADLINE_EXCEEDED });
+        yield part(7);
+      }
+    };
+    const { simulation, calls } = await connectPair({
+      client: { interceptors: [fallBack] },
+      server: { implementation: { unary: () => new Promise(() => {}) } },
+    });
+    const answered = calls.unary(part(0), { timeoutMs: 50 });
+    await simulation.run(1000);
+    expect((await answered).index).to.equal(7);
+  });
+
+  it("leave a call its status when it is cancelled on its way", async () => {
+    const { simulation, calls, usage } = await connectPair({
+      client: { interceptors: [passing] },
+      server: {
+        implementation: {
+          unary: (_, { signal }) =>
+            new Promise((resolve) => signal.addEventListener("abort", () => resolve(part(0)))),
+        },
+      },
+    });
+    const late = rejection(calls.unary(part(0), { timeoutMs: 50 }));
+    const controller = new AbortController();
+    const cancelled = rejection(calls.unary(part(0), { signal: controller.signal }));
+    await simulation.run(20);
+    controller.abort(new Error("enough"));
+    await simulation.run();
+    expect(await late).to.include({ code: Status.DEADLINE_EXCEEDED, mayHaveRun: true });
+    const error = await cancelled;
+    expect(error).to.include({ code: Status.CANCELLED, mayHaveRun: true });
+    expect(error).to.include({ message: "the call was cancelled: enough", cause: controller.signal.reason });
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("let the caller leave while a response is awaited", async () => {
+    const { simulation, calls, usage } = await connectPair({
+      client: { interceptors: [passing] },
+      server: { implementation: { bidi: () => new Silent() } },
+    });
+    const responses = calls.bidi([part(0)])[Symbol.asyncIterator]();
+    const first = responses.next();
+    await simulation.run();
+    expect((await first).value).to.include({ index: 1 });
+    const pending = responses.next();
+    await simulation.run(10);
+    const done = { value: undefined, done: true };
+    expect(await responses.return!()).to.deep.equal(done);
+    expect(await pending).to.deep.equal(done);
+    expect(await responses.next()).to.deep.equal(done);
+    await simulation.run();
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+    expect(() => calls.bidi([])[Symbol.asyncIterator]()).to.not.throw();
+  });
+
+  for (const source of [new Silent(), new SilentObservable()]) {
+    it(`have ${source instanceof Silent ? "an iterator" : "an Observable"} of requests stopped when the call is over`, async () => {
+      const { simulation, calls, usage } = await connectPair({ client: { interceptors: [passing] } });
+      const ended = rejection(calls.clientStream(source as AsyncIterable<Part>, { timeoutMs: 50 }));
+      await simulation.run();
+      expect(await ended).to.include({ code: Status.DEADLINE_EXCEEDED });
+      expect(source.stopped).to.equal(1);
+      expect(usage()).to.deep.equal([IDLE, IDLE]);
+    });
+  }
+
+  it("have what is wrong with a call's options told by its promise", async () => {
+    const { simulation, calls } = await connectPair({ client: { interceptors: [passing] } });
+    for (const options of [
+      { timeoutMs: -1 },
+      { metadata: { "bad name": "x" } },
+      { signal: 5 },
+      { deadline: NaN },
+    ]) {
+      const failed = [
+        rejection(calls.unary(part(0), options as CallOptions)),
+        rejection(
+          calls
+            .serverStream(part(0), options as CallOptions)
+            [Symbol.asyncIterator]()
+            .next(),
+        ),
+      ];
+      await simulation.run();
+      for (const error of failed) expect(await error).to.include({ code: Status.INVALID_ARGUMENT });
+    }
+    const fine = calls.unary(part(3), { timeoutMs: Number.MAX_SAFE_INTEGER });
+    await simulation.run(10);
+    expect((await fine).index).to.equal(3);
+  });
+});
+
+describe("interceptors of a server", () => {
+  for (const source of [new Silent(), new SilentObservable()]) {
+    it(`have ${source instanceof Silent ? "an iterator" : "an Observable"} of responses stopped when the call is cancelled`, async () => {
+      const ends: unknown[] = [];
+      const looking: Interceptor = async function* (call, next) {
+        try {
+          yield* next(call);
+        } catch (error) {
+          ends.push(RpcError.from(error).code);
+          throw error;
+        }
+      };
+      const { simulation, calls, usage } = await connectPair({
+        server: { interceptors: [looking], implementation: { serverStream: () => source } },
+      });
+      const controller = new AbortController();
+      const responses = calls.serverStream(part(0), { signal: controller.signal })[Symbol.asyncIterator]();
+      await simulation.run();
+      expect((await responses.next()).value).to.include({ index: 1 });
+      controller.abort();
+      await simulation.run();
+      await rejection(responses.next());
+      expect(source.stopped).to.equal(1);
+      expect(ends).to.deep.equal([Status.CANCELLED]);
+      expect(usage()).to.deep.equal([IDLE, IDLE]);
+    });
+  }
+
+  it("wait for a generator that cleans up before its handler counts as settled", async () => {
+    const { simulation, calls, usage } = await connectPair({
+      server: {
+        interceptors: [passing],
+        implementation: {
+          async *serverStream(_, { signal }) {
+            yield part(1);
+            await new Promise((resolve) => signal.addEventListener("abort", resolve));
+            await simulation.sleep(100);
+          },
+        },
+      },
+    });
+    const controller = new AbortController();
+    const responses = calls.serverStream(part(0), { signal: controller.signal })[Symbol.asyncIterator]();
+    await simulation.run();
+    controller.abort();
+    await simulation.run(50);
+    expect(usage()[1].handlers).to.equal(1);
+    await simulation.run();
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+    await rejection(
+      (async () => {
+        for (;;) if ((await responses.next()).done === true) return;
+      })(),
+    );
+  });
+
+  it("that give nothing fail the call as the server's mistake", async () => {
+    const { simulation, calls } = await connectPair({
+      server: { interceptors: [(() => undefined) as unknown as Interceptor] },
+    });
+    const failed = rejection(calls.unary(part(0)));
+    await simulation.run();
+    expect(await failed).to.include({ code: Status.INTERNAL });
+  });
+});
