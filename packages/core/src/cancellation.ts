@@ -1,5 +1,5 @@
 import { RpcError } from "./error.js";
-import type { Status } from "./status.js";
+import { Status } from "./status.js";
 
 /** Why calls are cancelled. */
 export interface CancelReason {
@@ -128,8 +128,14 @@ export function sourceOf(signal: AbortSignal): CancelSource {
   return sources.get(signal) ?? new SignalSource(signal);
 }
 
+/** Throws INVALID_ARGUMENT for what is no AbortSignal. */
+export function checkSignal(signal: AbortSignal): void {
+  if (typeof (signal as AbortSignal | null)?.addEventListener === "function") return;
+  throw new RpcError(Status.INVALID_ARGUMENT, "signal is no AbortSignal");
+}
+
 export function abortReason(signal: AbortSignal): CancelReason {
   const reason: unknown = signal.reason;
   const text = reason instanceof Error ? reason.message : String(reason);
-  return { code: 1, text: `the call was cancelled: ${text}`, cause: reason };
+  return { code: Status.CANCELLED, text: `the call was cancelled: ${text}`, cause: reason };
 }

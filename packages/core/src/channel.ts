@@ -11,7 +11,7 @@ import {
   StreamResponseCall,
   type CallOptions,
 } from "./client-call.js";
-import type { CancelLink, CancelReason } from "./cancellation.js";
+import { checkSignal, type CancelLink, type CancelReason } from "./cancellation.js";
 import type { Client, Implementation, MessageSource, ServiceDefinition } from "./definition.js";
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
@@ -252,6 +252,7 @@ export class Channel implements SessionOwner, Acceptor {
 
   /** @private The first attempt of `connect`: rejects if it fails, unless the channel waits for connections. */
   async open(signal: AbortSignal | undefined): Promise<void> {
+    if (signal !== undefined) checkSignal(signal);
     signal?.throwIfAborted();
     const onAbort = (): void => {
       const error = RpcError.from(signal!.reason, Status.CANCELLED);
@@ -519,6 +520,7 @@ export class Channel implements SessionOwner, Acceptor {
         requests,
       };
       let mayHaveRun = false;
+      let hasRun = false;
       const last = (inner: InterceptedCall): AsyncIterable<unknown> => {
         mayHaveRun = true;
         return this.#callForStream(method, inner.requests, false, {
@@ -527,7 +529,10 @@ export class Channel implements SessionOwner, Acceptor {
           metadata: inner.metadata,
           waitForReady: options.waitForReady,
           lendBytes: options.lendBytes,
-          onHeader: (header) => void call.header.merge(header),
+          onHeader: (header) => {
+            hasRun = true;
+            call.header.merge(header);
+          },
           onTrailer: (trailer) => void call.trailer.merge(trailer),
         });
       };
@@ -535,6 +540,9 @@ export class Channel implements SessionOwner, Acceptor {
         responses: reporting(compose(this.#interceptors, last)(call), call, options),
         get mayHaveRun() {
           return mayHaveRun;
+        },
+        get hasRun() {
+          return hasRun;
         },
         end: () => void requests.stop().catch(() => {}),
       };

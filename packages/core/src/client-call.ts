@@ -1,6 +1,7 @@
 /** The calling side of calls. */
 import {
   abortReason,
+  checkSignal,
   sourceOf,
   type Cancellable,
   type CancelLink,
@@ -82,8 +83,7 @@ export function deadlineError(mayHaveRun: boolean): RpcError {
 export function alreadyCancelled(options: CallOptions): CancelReason | undefined {
   const { signal } = options;
   if (signal !== undefined) {
-    if (typeof (signal as AbortSignal | null)?.addEventListener !== "function")
-      throw new RpcError(Status.INVALID_ARGUMENT, "signal is no AbortSignal");
+    checkSignal(signal);
     if (signal.aborted) return abortReason(signal);
   }
   return options.parent === undefined ? undefined : contextCall(options.parent).cancelled;

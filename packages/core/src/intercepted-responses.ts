@@ -16,8 +16,9 @@ import type { Deadline, Expiring, TimerWheel } from "./timer-wheel.js";
 export interface Interception {
   /** What comes out of the outermost. */
   readonly responses: AsyncIterator<unknown>;
-  /** Whether the call has got through to the innermost, and so may run. */
+  /** Whether the call has got through to the innermost, and so may run; and whether the peer has answered it. */
   readonly mayHaveRun: boolean;
+  readonly hasRun: boolean;
   /** The call is over: its source of requests is of no more use. */
   end(): void;
 }
@@ -166,12 +167,18 @@ export class InterceptedResponses
     void responses.return?.().catch(() => {});
   }
 
-  /** What ended by the signal has ended for the reason that the signal was aborted for. */
+  /** What ended by the signal has ended for the reason that the signal was aborted for; and what has run may not be repeated. */
   #explain(error: unknown): unknown {
+    if (!(error instanceof RpcError)) return error;
     const failure = this.#failure;
-    if (failure === undefined || !(error instanceof RpcError) || error.cause !== failure) return error;
-    const { code, message, cause } = failure;
-    return new RpcError(code, message, { cause, mayHaveRun: error.mayHaveRun });
+    const mayHaveRun = error.mayHaveRun || this.#interception!.hasRun;
+    if (failure !== undefined && error.cause === failure) {
+      return new RpcError(failure.code, failure.message, { cause: failure.cause, mayHaveRun });
+    }
+    if (error.mayHaveRun === mayHaveRun) return error;
+    // An interceptor's own, which knows nothing of that.
+    const { code, message, details, metadata } = error;
+    return new RpcError(code, message, { details, metadata, cause: error, mayHaveRun });
   }
 
   #finish(): void {

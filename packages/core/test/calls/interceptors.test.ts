@@ -126,6 +126,16 @@ describe("interceptors of a client", () => {
     expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
 
+  it("that fail a call after it was answered do not have it look as if it had not run", async () => {
+    const refusing: Interceptor = async function* (call, next) {
+      for await (const _ of next(call)) throw new RpcError(Status.DATA_LOSS, "not this one");
+    };
+    const { simulation, calls } = await connectPair({ client: { interceptors: [refusing] } });
+    const failed = rejection(calls.unary(part(0)));
+    await simulation.run();
+    expect(await failed).to.include({ code: Status.DATA_LOSS, message: "not this one", mayHaveRun: true });
+  });
+
   it("let the caller leave while a response is awaited", async () => {
     const { simulation, calls, usage } = await connectPair({
       client: { interceptors: [passing] },
