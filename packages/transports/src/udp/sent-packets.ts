@@ -137,7 +137,7 @@ export class SentPackets {
 
   /** Declares lost what was overtaken by too many packets, or for too long. */
   detectLoss(now: number): void {
-    const lostBefore = now - this.#rtt.lossDelay;
+    const { lossDelay } = this.#rtt;
     const packets = this.#packets;
     let firstLost = -1;
     let lastLost = -Infinity;
@@ -150,8 +150,10 @@ export class SentPackets {
         firstLost = -1;
         continue;
       }
-      if (packet.sentAt > lostBefore && packet.number + REORDERING_PACKETS > this.#largestAcked) {
-        this.lossAt = packet.sentAt + this.#rtt.lossDelay;
+      // The very sum that says when it is lost: `lossAt` would be due for ever if another rounding made the packet younger.
+      const lossAt = packet.sentAt + lossDelay;
+      if (lossAt > now && packet.number + REORDERING_PACKETS > this.#largestAcked) {
+        this.lossAt = lossAt;
         break;
       }
       packet.settled = true;

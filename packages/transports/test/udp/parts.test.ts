@@ -3,6 +3,7 @@ import { FRAME_HEADER_BYTES } from "@sluice/core";
 import { readU32, writeU32 } from "@sluice/core/bytes";
 import { Random } from "@sluice/transport-contract";
 import { MAX_FRAME_BYTES } from "#transports/stream/connection.js";
+import { Congestion } from "#transports/udp/congestion.js";
 import { Deadlines } from "#transports/udp/deadlines.js";
 import { LEAST_WINDOW_BYTES } from "#transports/udp/packet.js";
 import { PacketBatch } from "#transports/udp/packet-batch.js";
@@ -10,6 +11,8 @@ import { RangeSet } from "#transports/udp/range-set.js";
 import { ReceiveBuffer } from "#transports/udp/receive-buffer.js";
 import { ReceivedPackets } from "#transports/udp/received-packets.js";
 import { formatIp, portOf, routeTo } from "#transports/udp/route.js";
+import { RoundTrip } from "#transports/udp/rtt.js";
+import { SentPackets } from "#transports/udp/sent-packets.js";
 import { LENGTH, NEXT, RECORD_HEADER_BYTES, SEGMENT } from "#transports/udp/socket.js";
 
 describe("udp, its parts", () => {
@@ -160,6 +163,23 @@ describe("udp, its parts", () => {
     cut.add(bytes, small, 0, bytes, sink);
     cut.add(FRAME_HEADER_BYTES - 1, tooLong, FRAME_HEADER_BYTES - 1, bytes, sink);
     expect(taken).to.deep.equal([FRAME_HEADER_BYTES]);
+  });
+
+  it("SentPackets waits for no time that has come", () => {
+    const random = new Random(5);
+    for (let round = 0; round < 20_000; round++) {
+      const rtt = new RoundTrip();
+      rtt.update(1 + random.fraction(), 0);
+      const sent = new SentPackets(new Congestion(), rtt, { onAcked() {}, onLost() {} });
+      const sentAt = 1000 * random.fraction();
+      sent.add(0, 100, 0, 50, false, sentAt);
+      sent.add(1, 100, 50, 100, false, sentAt);
+      sent.acknowledge([1, 2], 2, 0, sentAt + 0.1);
+      expect(sent.lossAt).to.be.above(sentAt);
+      const due = sent.lossAt;
+      sent.detectLoss(due);
+      expect(sent.lossAt, `of one that was sent at ${sentAt}`).to.equal(Infinity);
+    }
   });
 
   it("routes are the addresses that they were made of", () => {
