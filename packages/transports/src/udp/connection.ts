@@ -152,6 +152,8 @@ export class UdpConnection implements Connection, SentPacketsHandler {
   /** Whether `reserve` returned false since the last `onWritable`. */
   #blocked = false;
 
+  /** Whether bytes of the packet that is being read were dropped, so that it is not acknowledged. */
+  #dropped = false;
   /** Packets that arrived since an acknowledgement left, and when one must leave. */
   #unacknowledged = 0;
   #ackAt = Infinity;
@@ -366,6 +368,19 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     if (packet.last && this.#end === END_SENT) this.#end = END_DUE;
   }
 
+  /**
+   * The oldest packet goes again, and what the peer waits for with it, which may have left in a later packet: of all others the peer may drop
+   * the bytes, if it has too many ranges of them.
+   */
+  #repeatAfterTimeout(): void {
+    const { oldest } = this.#sent;
+    const { base, next } = this.#output;
+    if (oldest.start > base || oldest.end <= base) {
+      this.#output.onLost(base, Math.min(base + PACKET_BYTES, next));
+    }
+    this.#repeat(oldest);
+  }
+
   onAcked(packet: SentPacket, now: number): void {
     if (packet.probe) {
       this.#pathMtu.onProbeAcked(packet.bytes, now);
@@ -454,7 +469,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
       if (now < this.#timeoutAt) return;
       this.#timeouts++;
       this.#probes = PROBES;
-      this.#repeat(this.#sent.oldest);
+      this.#repeatAfterTimeout();
     } else if (now >= this.#checkAt) {
       this.#checkMs = Math.min(2 * this.#checkMs, this.#longestCheckMs);
       this.#probes = 1;
@@ -475,13 +490,15 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     }
     this.#heardAt = now;
     this.#giveUpAt = Infinity;
-    const inOrder = this.#received.add(number, now);
+    this.#dropped = false;
     const asks = this.#readChunks(memory, at, end, now);
     if (this.#ended) return true;
-    if (asks) {
+    // A packet of which bytes were dropped counts as lost; what else was in it does no harm a second time.
+    const inOrder = !this.#dropped && this.#received.add(number, now);
+    if (asks && !this.#dropped) {
       if (this.#unacknowledged++ === 0) this.#ackAt = now + MAX_ACK_DELAY_MS;
       // The sender can tell a loss from a delay by it (RFC 9000, section 13.2.1).
-      if (!inOrder || this.#input.hasGap) this.#ackAt = now;
+      if (!inOrder || this.#input.earlyRanges > 0) this.#ackAt = now;
     }
     this.#link.schedule(this);
     return true;
@@ -535,7 +552,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
     if (this.#state !== OPEN) return;
     this.#checkMs = FIRST_CHECK_MS;
     try {
-      this.#input.add(offset, memory, from, to, this.#handler && this.#sink);
+      if (!this.#input.add(offset, memory, from, to, this.#handler && this.#sink)) this.#dropped = true;
     } catch (error) {
       return this.#fail(error);
     }
@@ -556,7 +573,7 @@ export class UdpConnection implements Connection, SentPacketsHandler {
   #afterDelivery(): void {
     if (this.#ended) return;
     // A peer that waits for room does not send, and would not be told by an acknowledgement.
-    if (this.#input.limit - this.#toldLimit >= this.#input.windowBytes / 2) {
+    if (this.#input.limit - this.#toldLimit >= this.#input.windowBytes / 2 && this.#received.any) {
       this.#unacknowledged = UNACKNOWLEDGED_PACKETS;
       this.#link.schedule(this);
     }

@@ -21,17 +21,30 @@ export class RangeSet {
   }
 
   /** The index of the first range that ends above `value`; `count` if there is none. */
-  #find(value: number): number {
+  find(value: number): number {
     const ends = this.#ends;
-    // What is asked for is near the end most of the time.
-    let index = ends.length;
-    while (index > 0 && ends[index - 1]! > value) index--;
-    return index;
+    // What is asked for is behind all of them most of the time.
+    let high = ends.length;
+    if (high === 0 || ends[high - 1]! <= value) return high;
+    let low = 0;
+    high--;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (ends[middle]! > value) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 
   has(value: number): boolean {
-    const index = this.#find(value);
+    const index = this.find(value);
     return index < this.count && this.#starts[index]! <= value;
+  }
+
+  /** Whether `[start, end)` overlaps a range or is next to one: adding it makes no further range. */
+  touches(start: number, end: number): boolean {
+    const index = this.find(start - 1);
+    return index < this.count && this.#starts[index]! <= end;
   }
 
   add(start: number, end: number): void {
@@ -44,23 +57,27 @@ export class RangeSet {
       return;
     }
     // All from `first` up to, not including, `next` touch the new range.
-    let next = ends.length;
-    while (next > 0 && starts[next - 1]! > end) next--;
-    let first = next;
-    while (first > 0 && ends[first - 1]! >= start) first--;
-    if (first < next) {
-      start = Math.min(start, starts[first]!);
-      end = Math.max(end, ends[next - 1]!);
+    const first = this.find(start - 1);
+    let next = first;
+    while (next < ends.length && starts[next]! <= end) next++;
+    if (first === next) {
+      starts.splice(first, 0, start);
+      ends.splice(first, 0, end);
+      return;
     }
-    starts.splice(first, next - first, start);
-    ends.splice(first, next - first, end);
+    starts[first] = Math.min(start, starts[first]!);
+    ends[first] = Math.max(end, ends[next - 1]!);
+    if (next - first > 1) {
+      starts.splice(first + 1, next - first - 1);
+      ends.splice(first + 1, next - first - 1);
+    }
   }
 
   remove(start: number, end: number): void {
     if (start >= end) return;
     const starts = this.#starts;
     const ends = this.#ends;
-    for (let index = this.#find(start); index < ends.length && starts[index]! < end;) {
+    for (let index = this.find(start); index < ends.length && starts[index]! < end;) {
       const from = starts[index]!;
       const to = ends[index]!;
       if (from >= start && to <= end) {

@@ -3,6 +3,11 @@ import { readU32 } from "@sluice/core/bytes";
 import { MAX_FRAME_BYTES } from "../stream/connection.js";
 import { RangeSet } from "./range-set.js";
 
+/**
+ * Ranges of bytes that came early, kept at most. A window of packets of 1,200 bytes of which every other one is lost makes some 450; without
+ * a limit a peer that sends single bytes makes half a million, among which each further byte has to be put.
+ */
+export const MAX_EARLY_RANGES = 1024;
 /** Buffers kept for reuse by all connections of the thread. */
 const FREE_BUFFERS = 8;
 const freeFrames: Uint8Array[] = [];
@@ -69,18 +74,19 @@ export class ReceiveBuffer {
     return true;
   }
 
-  /** Whether something waits for what must come before it. */
-  get hasGap(): boolean {
-    return this.#early.count > 0;
+  /** How many ranges wait for what must come before them. */
+  get earlyRanges(): number {
+    return this.#early.count;
   }
 
   /**
    * `memory[from..to)` are the bytes of the stream from number `start` on, of which the peer may send any more than once. Without
-   * a sink they are kept. The caller has checked that they are below `limit`.
+   * a sink they are kept. The caller has checked that they are below `limit`. False if they are dropped, because they would be one range
+   * more than is kept: they must come again, and may not be acknowledged.
    */
-  add(start: number, memory: Uint8Array, from: number, to: number, sink: FrameSink | undefined): void {
+  add(start: number, memory: Uint8Array, from: number, to: number, sink: FrameSink | undefined): boolean {
     const skip = this.delivered - start;
-    if (skip >= to - from) return;
+    if (skip >= to - from) return true;
     if (skip > 0) {
       from += skip;
       start += skip;
@@ -88,16 +94,25 @@ export class ReceiveBuffer {
     if (sink === undefined || skip < 0) return this.#keep(start, memory, from, to);
     this.delivered += to - from;
     if (this.#cut(memory, from, to, sink)) this.drain(sink);
+    return true;
   }
 
-  #keep(start: number, memory: Uint8Array, from: number, to: number): void {
+  /**
+   * What is kept may have been acknowledged, so that nothing of it can make room. What comes next in the stream is always taken, though, and so is what
+   * makes a range longer: there is no gap that could not be filled from its beginning.
+   */
+  #keep(start: number, memory: Uint8Array, from: number, to: number): boolean {
+    const early = this.#early;
+    const end = start + (to - from);
+    if (early.count >= MAX_EARLY_RANGES && start > this.delivered && !early.touches(start, end)) return false;
     const size = this.windowBytes;
     const ring = (this.#ring ??= takeWindow(size));
     const at = start % size;
     const first = Math.min(to - from, size - at);
     ring.set(memory.subarray(from, from + first), at);
     if (first < to - from) ring.set(memory.subarray(from + first, to), 0);
-    this.#early.add(start, start + (to - from));
+    early.add(start, end);
+    return true;
   }
 
   /** Delivers what has been kept and is in order now. */

@@ -17,6 +17,11 @@ export class ReceivedPackets {
   #largestAt = 0;
   #largest = -1;
 
+  /** Whether any has arrived: without, there is nothing to acknowledge. */
+  get any(): boolean {
+    return this.#largest >= 0;
+  }
+
   isNew(number: number): boolean {
     return number > this.#largest || (number >= this.#floor && !this.#numbers.has(number));
   }

@@ -138,9 +138,10 @@ export class SendBuffer {
 
   /** The bytes `start..end` go again, but for what has arrived after all. */
   onLost(start: number, end: number): void {
+    const acked = this.#acked;
     this.#lost.add(Math.max(start, this.base), end);
-    for (let index = 0; index < this.#acked.count; index++) {
-      this.#lost.remove(this.#acked.start(index), this.#acked.end(index));
+    for (let index = acked.find(start); index < acked.count && acked.start(index) < end; index++) {
+      this.#lost.remove(acked.start(index), acked.end(index));
     }
   }
 

@@ -1,14 +1,14 @@
 import { expect } from "chai";
 import { FRAME_HEADER_BYTES } from "@sluice/core";
 import { readU32, writeU32 } from "@sluice/core/bytes";
-import { Random } from "@sluice/transport-contract";
+import { makeFrame, Random } from "@sluice/transport-contract";
 import { MAX_FRAME_BYTES } from "#transports/stream/connection.js";
 import { Congestion } from "#transports/udp/congestion.js";
 import { Deadlines } from "#transports/udp/deadlines.js";
 import { LEAST_WINDOW_BYTES } from "#transports/udp/packet.js";
 import { PacketBatch } from "#transports/udp/packet-batch.js";
 import { RangeSet } from "#transports/udp/range-set.js";
-import { ReceiveBuffer } from "#transports/udp/receive-buffer.js";
+import { MAX_EARLY_RANGES, ReceiveBuffer } from "#transports/udp/receive-buffer.js";
 import { ReceivedPackets } from "#transports/udp/received-packets.js";
 import { formatIp, portOf, routeTo } from "#transports/udp/route.js";
 import { RoundTrip } from "#transports/udp/rtt.js";
@@ -41,6 +41,10 @@ describe("udp, its parts", () => {
         expect(values).to.deep.equal([...model].sort((one, other) => one - other));
         const had = Array.from({ length: 120 }, (_, value) => value).filter((value) => set.has(value));
         expect(had).to.deep.equal(values);
+        const from = random.below(110);
+        const to = from + 1 + random.below(10);
+        const near = values.some((value) => value >= from - 1 && value <= to);
+        expect(set.touches(from, to), `[${from}, ${to}) touches ${values.join()}`).to.equal(near);
       }
     }
   });
@@ -163,6 +167,42 @@ describe("udp, its parts", () => {
     cut.add(bytes, small, 0, bytes, sink);
     cut.add(FRAME_HEADER_BYTES - 1, tooLong, FRAME_HEADER_BYTES - 1, bytes, sink);
     expect(taken).to.deep.equal([FRAME_HEADER_BYTES]);
+  });
+
+  it("ReceiveBuffer keeps a limited number of ranges, and takes whatever fills a gap from its beginning", () => {
+    const frames = Array.from({ length: 30 }, (_, index) => makeFrame(index, 4000));
+    const stream = Uint8Array.from(frames.flatMap((frame) => [...frame]));
+    for (const listening of [true, false]) {
+      const taken: Uint8Array[] = [];
+      const sink = (memory: Uint8Array, start: number, end: number): boolean =>
+        taken.push(memory.slice(start, end)) > 0;
+      const buffer = new ReceiveBuffer(LEAST_WINDOW_BYTES);
+      const add = (at: number, bytes = 1): boolean =>
+        buffer.add(at, stream, at, at + bytes, listening ? sink : undefined);
+      // Each where nothing is yet, from the last on.
+      let kept = 0;
+      for (let at = stream.length - 1; at > 0; at -= 2) if (add(at)) kept++;
+      expect(kept).to.equal(MAX_EARLY_RANGES);
+      expect(buffer.earlyRanges).to.equal(MAX_EARLY_RANGES);
+      expect(add(10, 100), "as long as it touches nothing").to.equal(false);
+      expect(add(stream.length - 1), "what is there").to.equal(true);
+      const lowest = stream.length + 1 - 2 * MAX_EARLY_RANGES;
+      expect(add(lowest - 1), "what makes a range longer").to.equal(true);
+      expect(add(stream.length - 4, 3), "what joins ranges").to.equal(true);
+      // The gap before all of them, from its beginning and no other way.
+      let at = 0;
+      for (; at < lowest - 200; at += 100) {
+        expect(add(at, 100), `the next bytes, from ${at} on`).to.equal(true);
+        expect(buffer.earlyRanges).to.be.at.most(MAX_EARLY_RANGES + 1);
+      }
+      for (; at < stream.length; at += 150) add(at, Math.min(150, stream.length - at));
+      expect(buffer.earlyRanges).to.equal(listening ? 0 : 1);
+      buffer.drain(sink);
+      expect(taken.length).to.equal(frames.length);
+      for (const [index, frame] of frames.entries()) {
+        expect(Buffer.compare(frame, taken[index]!), `frame ${index}`).to.equal(0);
+      }
+    }
   });
 
   it("SentPackets waits for no time that has come", () => {
