@@ -130,9 +130,24 @@ export async function spawn(
   } catch (error) {
     const ended = await ownEnd(process);
     process.kill("SIGKILL");
-    if (ended === undefined || !(error instanceof RpcError) || error.code !== Status.UNAVAILABLE) throw error;
-    throw new RpcError(Status.UNAVAILABLE, `${command} ${ended} before it listened`, { cause: error });
+    throw startError(command, ended, options.over === "stdio:", error);
   }
+}
+
+/** Why there is no connection to a child that `ended` so, if it did by itself, given what connecting to it failed with. */
+function startError(command: string, ended: string | undefined, stdio: boolean, error: unknown): unknown {
+  if (!(error instanceof RpcError) || error.code !== Status.UNAVAILABLE) return error;
+  // What it said was wrong, and not that it said nothing: how it ended does not explain that.
+  const spoke =
+    (error.cause instanceof RpcError && error.cause.code === Status.INTERNAL) ||
+    error.message.endsWith("inside a frame");
+  if (!spoke) {
+    if (ended === undefined) return error;
+    return new RpcError(error.code, `${command} ${ended} before it listened`, { cause: error });
+  }
+  const likely = stdio ? `; ${command} has probably printed to its standard output before it listened` : "";
+  const end = ended === undefined ? "" : ` (${command} ${ended})`;
+  return new RpcError(error.code, error.message + likely + end, { cause: error });
 }
 
 /** How long a child whose connection has ended may take to end, so that its end can be told instead. */

@@ -226,8 +226,21 @@ onEveryCarrier(
     if (over === "stdio:") {
       it("it speaks another language", async () => {
         const error = await attempt("console.log('Usage: program [options]'); setInterval(() => {}, 1000)");
-        expect(error.message).to.contain("does not speak Sluice");
+        expect(error.message).to.contain("does not speak Sluice").and.to.contain("printed");
       });
+
+      for (const [what, said] of [
+        ["Usage: program [options]", "does not speak Sluice"],
+        ["ready", "inside a frame"],
+      ] as const) {
+        it(`it prints ${JSON.stringify(what)} and exits`, async () => {
+          const { message } = await attempt(`console.log(${JSON.stringify(what)}); process.exitCode = 3`);
+          expect(message)
+            .to.contain(said)
+            .and.to.contain("printed to its standard output before it listened");
+          expect(message).to.contain("exited with code 3").and.not.to.contain("3 before it listened");
+        });
+      }
     }
 
     it("there is no such program", async () => {
