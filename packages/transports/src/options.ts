@@ -5,6 +5,17 @@ export function invalidOption(name: string, given: unknown, allowed: string): Rp
   return new RpcError(Status.INVALID_ARGUMENT, `option ${name} must be ${allowed}, not ${show(given)}`);
 }
 
+/** As `invalidOption` for an option that is an object, of which the property `key` is what is wrong. */
+function invalidProperty(name: string, given: unknown, key: string, allowed: string): RpcError {
+  if (typeof given !== "object" || given === null || !(key in given))
+    return invalidOption(name, given, allowed);
+  const value = (given as Record<string, unknown>)[key];
+  return new RpcError(
+    Status.INVALID_ARGUMENT,
+    `option ${name} must be ${allowed}, not { ${key}: ${show(value)} }`,
+  );
+}
+
 function show(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "function") return "a function";
@@ -38,7 +49,12 @@ export function pollOption(options: TransportOptions): number {
   if (value === undefined) return DEFAULT_POLL_US;
   const us = typeof value === "object" && value !== null ? (value as { us?: unknown }).us : undefined;
   if (typeof us !== "number" || !Number.isInteger(us) || us < 0 || us > MAX_POLL_US) {
-    throw invalidOption("poll", value, `{ us: N } with an integer N from 0 (never) to ${MAX_POLL_US}`);
+    throw invalidProperty(
+      "poll",
+      value,
+      "us",
+      `{ us: N } with an integer N from 0 (never) to ${MAX_POLL_US}`,
+    );
   }
   return us;
 }

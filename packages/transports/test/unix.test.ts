@@ -241,7 +241,16 @@ describeVariants("unix", ({ name, transports: { unix } }) => {
         unix.listen(`unix:${path}`, () => {}, {}),
         Status.NOT_FOUND,
       );
-      expect(error.message).to.contain(dirname(path));
+      expect(error.message).to.contain(`the directory ${dirname(path)} does not exist`);
+    });
+
+    it("says that a directory takes no files, and not that it is missing", async () => {
+      const options = { allowPeer: "any" };
+      const error = await refusal(
+        unix.listen("unix:/proc/a.sock", () => {}, options),
+        Status.INVALID_ARGUMENT,
+      );
+      expect(error.message).to.contain("the directory /proc, although that exists");
     });
 
     it("says that nobody is there", async () => {

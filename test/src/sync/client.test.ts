@@ -350,6 +350,12 @@ describe("where there are no synchronous clients", () => {
     expect(error.message).to.include("SLUICE_NATIVE=0");
   });
 
+  (native ? it : it.skip)("says that no parent is there to connect to", () => {
+    const client = createSyncClient(ProbeDefinition, "pipe:");
+    const error = failure(() => client.hold({ key: "" }), Status.FAILED_PRECONDITION);
+    expect(error.message).to.match(/cannot connect to pipe: .*not started by Sluice's spawn/);
+  });
+
   it("refuses options that cannot be", () => {
     failure(
       () => createSyncClient(ProbeDefinition, "unix:/x", { timeoutMs: -1 }),

@@ -146,7 +146,15 @@ export function describeListening(fixture: TransportFixture): void {
     if (subject.polls) {
       it("refuses a time to poll that cannot be, and names the option", async () => {
         const site = await fixture.site();
-        for (const poll of [50, { us: -1 }, { us: 0.5 }, { us: 1001 }, { us: "50" }, {}, null]) {
+        for (const [poll, shown] of [
+          [50, "50"],
+          [{ us: -1 }, "{ us: -1 }"],
+          [{ us: 0.5 }, "{ us: 0.5 }"],
+          [{ us: 1001 }, "{ us: 1001 }"],
+          [{ us: "50" }, '{ us: "50" }'],
+          [{}, "an object (Object)"],
+          [null, "null"],
+        ] as const) {
           const options = { ...fixture.options, poll };
           for (const refused of [
             transport.connect(site.listener.address, options),
@@ -154,6 +162,7 @@ export function describeListening(fixture: TransportFixture): void {
           ]) {
             const error = await refusal(refused, Status.INVALID_ARGUMENT);
             expect(error.message).to.include("option poll must be { us: N } with an integer N from 0");
+            expect(error.message.endsWith(`, not ${shown}`), error.message).to.equal(true);
           }
         }
       });

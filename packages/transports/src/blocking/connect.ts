@@ -92,7 +92,7 @@ export function connectPipeSync(
 ): BlockingConnection {
   const pollUs = pollOption(options);
   parseNothing(address, "pipe");
-  const { readFd, writeFd } = takePipes();
+  const { readFd, writeFd } = takePipes("connect to");
   return new BlockingStreamConnection(native, readFd, writeFd, pollUs, false, PIPE_TRAITS, { address });
 }
 

@@ -21,20 +21,26 @@ export function describePipes(
   return { [VARIABLE]: `${readFd}${read},${writeFd}${write}` };
 }
 
-/** The pipes that the parent left for this process. Deletes the variable, so no process started from here sees it. */
-export function takePipes(): InheritedPipes {
+/**
+ * The pipes that the parent left for this process, which takes them while `doing` ("connect to", "listen at"). Deletes the variable, so
+ * no process started from here sees it.
+ */
+export function takePipes(doing: string): InheritedPipes {
   const value = process.env[VARIABLE];
   if (value === undefined) {
-    throw refuse("this process was not started by Sluice's spawn(), or the pipe was listened at before");
+    throw refuse(
+      doing,
+      "this process was not started by Sluice's spawn(), or the pipe was connected to or listened at before",
+    );
   }
   delete process.env[VARIABLE];
   const match = /^(\d+)(?::([\d-]+))?,(\d+)(?::([\d-]+))?$/.exec(value);
   if (match === null)
-    throw refuse(`the environment variable ${VARIABLE} is malformed: ${JSON.stringify(value)}`);
-  return { readFd: check(match[1]!, match[2]), writeFd: check(match[3]!, match[4]) };
+    throw refuse(doing, `the environment variable ${VARIABLE} is malformed: ${JSON.stringify(value)}`);
+  return { readFd: check(doing, match[1]!, match[2]), writeFd: check(doing, match[3]!, match[4]) };
 }
 
-function check(number: string, expected: string | undefined): number {
+function check(doing: string, number: string, expected: string | undefined): number {
   const fd = Number(number);
   let found: string | undefined;
   try {
@@ -44,6 +50,7 @@ function check(number: string, expected: string | undefined): number {
   }
   if (found === undefined || (expected !== undefined && found !== expected)) {
     throw refuse(
+      doing,
       `descriptor ${fd} is not the pipe that the environment variable ${VARIABLE} names: it reaches only the process ` +
         "that spawn() started, not those that this process starts in turn",
     );
@@ -51,6 +58,6 @@ function check(number: string, expected: string | undefined): number {
   return fd;
 }
 
-function refuse(why: string): RpcError {
-  return new RpcError(Status.FAILED_PRECONDITION, `cannot listen at pipe: ${why}`);
+function refuse(doing: string, why: string): RpcError {
+  return new RpcError(Status.FAILED_PRECONDITION, `cannot ${doing} pipe: ${why}`);
 }

@@ -16,7 +16,7 @@ export async function listen(
   parseNothing(address, "pipe");
   const pollUs = pollOption(options);
   signalOption(options)?.throwIfAborted();
-  const { readFd, writeFd } = takePipes();
+  const { readFd, writeFd } = takePipes("listen at");
   return acceptOne(platform.pipes.inherited(readFd, writeFd), address, accept, pollUs);
 }
 

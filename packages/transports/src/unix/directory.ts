@@ -1,4 +1,4 @@
-import type { Stats } from "node:fs";
+import { existsSync, type Stats } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { RpcError, Status } from "@sluice/core";
@@ -38,9 +38,16 @@ export function directoryFault(stats: Stats, others: "enter" | "write"): string 
   return `can be ${others === "enter" ? "entered" : "written to"} by others (mode 0${mode.toString(8)})`;
 }
 
+/**
+ * What ENOENT means while `doing` something that makes the file `path`: that its directory is missing, or else that this directory takes no files, as
+ * those of /proc do.
+ */
 export function missingDirectory(path: string, doing: string, address: string): RpcError {
-  return new RpcError(
-    Status.NOT_FOUND,
-    `cannot ${doing} ${address}: the directory ${dirname(resolve(path))} does not exist`,
-  );
+  const directory = dirname(resolve(path));
+  return existsSync(directory)
+    ? new RpcError(
+        Status.INVALID_ARGUMENT,
+        `cannot ${doing} ${address}: it could not be made in the directory ${directory}, although that exists (ENOENT); choose another`,
+      )
+    : new RpcError(Status.NOT_FOUND, `cannot ${doing} ${address}: the directory ${directory} does not exist`);
 }
