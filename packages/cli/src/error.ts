@@ -1,3 +1,6 @@
+import { readFileSync } from "node:fs";
+import { relative } from "node:path";
+
 /** A problem for the user to solve: the message says what is wrong, where, and what to do. */
 export class GenerateError extends Error {
   override readonly name = "GenerateError";
@@ -17,4 +20,16 @@ export function fileError(action: string, error: unknown): GenerateError {
     EISDIR: "it is a directory",
   };
   return new GenerateError(`cannot ${action}: ${causes[code ?? ""] ?? message}`, { cause: error });
+}
+
+/** A problem in a file, as the user knows it, with the line in question. */
+export function problemAt(
+  file: string,
+  at: { row: number; column: number } | undefined,
+  problem: string,
+): string {
+  const name = relative(process.cwd(), file);
+  if (at === undefined) return `${name}: ${problem}`;
+  const line = readFileSync(file, "utf8").split("\n")[at.row - 1]?.trim() ?? "";
+  return `${name}:${at.row}:${at.column}: ${problem}\n    ${line}`;
 }

@@ -12,8 +12,9 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, posix, relative } from "node:path";
 import { buf, plugin } from "./buf.js";
-import { GenerateError, fileError } from "./error.js";
+import { GenerateError, fileError, problemAt } from "./error.js";
 import { findInputs, type Inputs } from "./inputs.js";
+import { checkNames } from "./names.js";
 import { HEADER, rewrite } from "./rewrite.js";
 
 /** ts-proto's options; `docs/protobuf.md` says what each does to the generated types. */
@@ -120,13 +121,15 @@ function collect(directory: string, inputs: Inputs): Map<string, string> {
   const queue = inputs.files.map(({ path }) => path.replace(/\.proto$/, ".ts"));
   for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
     if (files.has(path)) continue;
-    const code = rewrite(readFileSync(join(directory, path), "utf8"));
+    const code = readFileSync(join(directory, path), "utf8");
     files.set(path, code);
     for (const [, imported] of code.matchAll(/^(?:import .*|\}) from "(\.{1,2}\/.*)\.js";$/gm)) {
       queue.push(posix.join(posix.dirname(path), `${imported}.ts`));
     }
   }
-  return new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1)));
+  const sorted = new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1)));
+  checkNames(sorted, inputs);
+  return new Map([...sorted].map(([path, code]) => [path, rewrite(code)]));
 }
 
 interface BufProblem {
@@ -151,13 +154,12 @@ function describe(stderr: string, inputs: Inputs): string {
       } = JSON.parse(line) as BufProblem;
       const [, root, name] = /^root(\d+)\/(.*)$/.exec(path) ?? [];
       if (root === undefined || name === undefined) return `${path}: ${message}`;
-      const file = relative(process.cwd(), join(inputs.roots[Number(root)], name));
-      const source = readFileSync(file, "utf8").split("\n")[row - 1]?.trim() ?? "";
+      const file = join(inputs.roots[Number(root)], name);
       const hint =
         message === "imported file does not exist"
           ? `\n    looked in ${inputs.roots.join(", ")}; add a directory with --include DIR`
           : "";
-      return `${file}:${row}:${column}: ${message}\n    ${source}${hint}`;
+      return problemAt(file, { row, column }, message) + hint;
     });
   return problems.join("\n");
 }

@@ -21,13 +21,25 @@ function header(code: string): string {
   );
 }
 
-/** The reader and writer come from Sluice's core. A file without messages imports neither. */
+/**
+ * The reader and writer come from Sluice's core. Beside a message called as they are, ts-proto gives them another name, but
+ * mixes both up in `MessageFns`. A file without messages imports neither.
+ */
 function runtime(code: string): string {
   if (!code.includes("@bufbuild/protobuf")) return code;
-  return replace(
+  const [reader, writer] = ["BinaryReader", "BinaryWriter"].map((name) => {
+    const local = new RegExp(`\\bnew (${name}\\d*)\\(`).exec(code)?.[1] ?? name;
+    return { local, imported: local === name ? name : `${name} as ${local}` };
+  });
+  const imported = replace(
     code,
-    /^import \{ BinaryReader, BinaryWriter \} from "@bufbuild\/protobuf\/wire";$/m,
-    () => `import { BinaryReader, BinaryWriter } from "@sluice/core/protobuf";`,
+    /^import \{[^}]*\} from "@bufbuild\/protobuf\/wire";$/m,
+    () => `import { ${reader.imported}, ${writer.imported} } from "@sluice/core/protobuf";`,
+  );
+  return replace(
+    imported,
+    /writer\?: BinaryWriter\d*\): BinaryWriter\d*;\n  decode\(input: BinaryReader\d*/,
+    () => `writer?: ${writer.local}): ${writer.local};\n  decode(input: ${reader.local}`,
   );
 }
 
@@ -39,16 +51,19 @@ function emptyFields(code: string): string {
     ),
   );
   if (shared === code) return code;
-  return replace(shared, /^import \{ BinaryReader, BinaryWriter \}/m, () => {
-    return "import { BinaryReader, BinaryWriter, emptyBytes }";
-  });
+  return replace(shared, / \} from "@sluice\/core\/protobuf";$/m, (end) => `, emptyBytes${end}`);
 }
 
-/** The nanoseconds of a timestamp are never negative (timestamp.proto), also before 1970. */
+/**
+ * The nanoseconds of a timestamp are never negative (timestamp.proto), also before 1970. Beside another `Timestamp`, all
+ * that handles one has to call it by the name under which it is imported.
+ */
 function timestamps(code: string): string {
-  if (!code.includes("function toTimestamp(")) return code;
+  const name = /^function toTimestamp\(date: Date\): (\w+)/m.exec(code)?.[1];
+  if (name === undefined) return code;
+  const named = replace(code, /\bTimestamp\.fromJSON\(o\)/, () => `${name}.fromJSON(o)`);
   return replace(
-    code,
+    named,
     /BigInt\(Math\.trunc\(date\.getTime\(\) \/ 1_000\)\);\n  const nanos = \(date\.getTime\(\) % 1_000\) \* 1_000_000;/,
     () =>
       "BigInt(Math.floor(date.getTime() / 1_000));\n" +

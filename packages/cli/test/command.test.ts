@@ -162,6 +162,51 @@ describe("sluice", function () {
     await fails(["generate", "proto", "--out", "half"], "half/deep/b.ts", "is a file, not a directory");
   });
 
+  /** A file of which the code needs all that it may need. */
+  const EVERYTHING = `syntax = "proto3";
+package p;
+import "google/protobuf/struct.proto";
+import "google/protobuf/timestamp.proto";
+message Everything {
+  map<string, int64> map = 1;
+  repeated bytes bytes = 2;
+  google.protobuf.Timestamp time = 3;
+  google.protobuf.ListValue list = 4;
+}
+enum Color { NONE = 0; }
+service Painter { rpc Paint(Everything) returns (Everything); }
+`;
+  const needed =
+    "Array BigInt Builtin DeepPartial Map Math MessageFns Partial ReadonlyArray Uint8Array PainterDefinition " +
+    "colorFromJSON protobufPackage isSet globalThis class string undefined";
+  for (const kind of ["message", "enum"]) {
+    it(`refuses each ${kind} whose name the generated code needs, and writes nothing`, async () => {
+      const names = needed.split(" ");
+      const body = kind === "enum" ? (name: string) => `${name}_ZERO = 0;` : () => "";
+      const declarations = names.map((name) => `${kind} ${name} { ${body(name)} }\n`);
+      workspace.write("proto/a.proto", EVERYTHING + declarations.join(""));
+      const first = EVERYTHING.split("\n").length;
+      await fails(
+        ["generate", "proto", "--out", "gen"],
+        ...names.map(
+          (name, i) =>
+            `proto/a.proto:${first + i}:1: the name ${name} means something else in the code generated for a.proto: ` +
+            `rename it, or nest it in another message\n    ${kind} ${name} {`,
+        ),
+      );
+      expect(() => workspace.files("gen")).to.throw("ENOENT");
+    });
+  }
+
+  it("refuses names that only the code of another file needs, where they are declared", async () => {
+    workspace.write("proto/deep/b.proto", 'syntax = "proto3";\npackage p;\n\nmessage Map {}\n');
+    workspace.write("proto/a.proto", `${EVERYTHING}import "deep/b.proto";\nmessage Own { Map map = 1; }\n`);
+    await fails(
+      ["generate", "proto", "--out", "gen"],
+      "proto/deep/b.proto:4:1: the name Map means something else in the code generated for a.proto",
+    );
+  });
+
   it("passes lint and breaking on to buf", async () => {
     const lint = await workspace.sluice("lint", "proto", "--error-format", "json");
     expect(lint.exitCode).to.equal(100);

@@ -13,6 +13,7 @@ type Message = Record<string, unknown>;
 /** What ts-proto generates for a message. */
 interface Codec extends MessageCodec<Message> {
   create(base?: Message): Message;
+  fromJSON(object: unknown): Message;
 }
 
 /** What a generated file exports, by name. */
@@ -61,6 +62,9 @@ describe("generated code", function () {
       "huge.ts",
       "keywords.ts",
       "legacy/legacy.ts",
+      "names/own.ts",
+      "names/unneeded.ts",
+      "names/user.ts",
       "shop/v1/shop.ts",
       "shop/v1/tree.ts",
     ]);
@@ -235,6 +239,33 @@ describe("generated code", function () {
     roundTrips(Keywords, numbered);
     roundTrips(FunctionMessage, { object: { name: "o" } });
     roundTrips(ObjectMessage, { name: "o" });
+  });
+
+  it("round-trips messages named like what the code around them uses", () => {
+    const { BinaryReader, BinaryWriter, Timestamp, Outer, Outer_Map } = modules["names/own"];
+    const reader = { b: Uint8Array.of(1) };
+    const writer = { reader, writers: [{ reader: undefined, writers: [] }] };
+    const own = { theirs: new Date(5), own: { theirs: undefined, own: undefined } };
+    roundTrips(BinaryReader, reader);
+    roundTrips(BinaryWriter, writer);
+    roundTrips(Timestamp, own);
+    expect(Timestamp.fromJSON({ theirs: { seconds: "5" } }))
+      .to.include({ own: undefined })
+      .and.to.have.deep.property("theirs", new Date(5000));
+    roundTrips(modules["names/user"]["User"], {
+      reader,
+      writer,
+      own,
+      theirs: new Date(6),
+      bytes: Uint8Array.of(2),
+    });
+    roundTrips(
+      Outer,
+      Outer.create({ map: new Map([["a", Outer_Map.create({ s: "b" })]]), int: 7n, bytes: Uint8Array.of(3) }),
+    );
+    const { isObject, value } = modules["names/unneeded"];
+    roundTrips(isObject, { map: { text: "a" }, int: { text: "b" }, math: undefined });
+    roundTrips(value, { value: { value: undefined, values: [] }, values: [] });
   });
 
   it("shares one empty array among unset bytes fields", () => {
