@@ -57,6 +57,9 @@ export interface GenerateResult {
  * impossible: a message per problem, each with file, line and column where it has one.
  */
 export async function generate(options: GenerateOptions): Promise<GenerateResult> {
+  if (options.out === "") {
+    throw new GenerateError("the output directory's name is empty: name one, or . for the current directory");
+  }
   const inputs = findInputs(options.inputs, options.include ?? []);
   const wanted = await compile(inputs);
   const present = findGenerated(options.out);
@@ -75,7 +78,7 @@ export async function generate(options: GenerateOptions): Promise<GenerateResult
 /** The generated files by path, relative to the output directory. */
 async function compile(inputs: Inputs): Promise<Map<string, string>> {
   // buf wants all modules in one directory: a temporary one, which links to the roots.
-  const workspace = mkdtempSync(join(tmpdir(), "sluice-generate-"));
+  const workspace = makeWorkspace();
   try {
     inputs.roots.forEach((root, i) => symlinkSync(root, join(workspace, moduleName(i)), "junction"));
     const modules = inputs.roots.map((_, i) => ({ path: moduleName(i) }));
@@ -108,6 +111,15 @@ async function compile(inputs: Inputs): Promise<Map<string, string>> {
     return collect(join(workspace, "out"), inputs);
   } finally {
     rmSync(workspace, { recursive: true, force: true });
+  }
+}
+
+function makeWorkspace(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), "sluice-generate-"));
+  } catch (error) {
+    const { message } = fileError(`make a temporary directory in ${tmpdir()}`, error);
+    throw new GenerateError(`${message}: set TMPDIR to a directory that can be written to`, { cause: error });
   }
 }
 

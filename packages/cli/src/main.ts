@@ -23,21 +23,21 @@ program
     "directory to write to; files generated there earlier and not now are removed",
   )
   .option(
-    "-I, --include <dir...>",
-    "directories that imports are looked up in, beside those of the inputs",
+    "-I, --include <dir>",
+    "a directory that imports are looked up in, beside those of the inputs; may be repeated",
+    (dir: string, dirs: string[]) => [...dirs, dir],
     [],
   )
   .option("--check", "write nothing; fail and list what differs if the output is not up to date", false)
   .action(async (inputs: string[], options: { out: string; include: string[]; check: boolean }) => {
     const { out, check } = options;
     const { missing, stale, extra, files } = await generate({ inputs, ...options });
+    const count = files === 1 ? "1 file" : `${files} files`;
     const differing = missing.length + stale.length + extra.length;
     if (!check) {
-      console.log(
-        `${files} files in ${out}, ${missing.length + stale.length} written, ${extra.length} removed`,
-      );
+      console.log(`${count} in ${out}, ${missing.length + stale.length} written, ${extra.length} removed`);
     } else if (differing === 0) {
-      console.log(`${files} files in ${out} are up to date`);
+      console.log(`${count} in ${out} ${files === 1 ? "is" : "are"} up to date`);
     } else {
       for (const path of missing) console.error(`missing: ${path}`);
       for (const path of stale) console.error(`stale: ${path}`);

@@ -73,6 +73,24 @@ describe("sluice", function () {
     expect(workspace.files("gen")).to.deep.equal(["a.ts", "deep/b.ts", "used.ts"]);
   });
 
+  it("takes one directory after each -I, wherever it stands", async () => {
+    workspace.write("lib/used.proto", 'syntax = "proto3"; package lib; message Used {}\n');
+    workspace.write("more/used.too.proto", 'syntax = "proto3"; package more; message Too {}\n');
+    workspace.write(
+      "proto/a.proto",
+      'syntax = "proto3"; import "used.proto"; import "used.too.proto"; message A { lib.Used a = 1; more.Too b = 2; }\n',
+    );
+    for (const args of [
+      ["-I", "lib", "--include", "more", "proto/a.proto", "-o", "gen"],
+      ["-o", "gen", "-I", "lib", "-I", "more", "proto/a.proto"],
+      ["-Ilib", "proto/a.proto", "--include=more", "--out=gen"],
+    ]) {
+      const { exitCode, stderr } = await workspace.sluice("generate", ...args);
+      expect({ exitCode, stderr }, args.join(" ")).to.deep.equal({ exitCode: 0, stderr: "" });
+      expect(workspace.files("gen")).to.deep.equal(["a.ts", "used.too.ts", "used.ts"]);
+    }
+  });
+
   it("writes what changed, removes what it no longer generates, and leaves the rest alone", async () => {
     await workspace.sluice("generate", "proto", "--out", "gen");
     workspace.write("gen/own.ts", "export {};\n");
@@ -80,7 +98,7 @@ describe("sluice", function () {
     workspace.write("gen/other/c.ts", workspace.read("gen/a.ts"));
     workspace.write("gen/a.ts", `${workspace.read("gen/a.ts")}// changed\n`);
     const { stdout } = await workspace.sluice("generate", "proto/a.proto", "--out", "gen");
-    expect(stdout).to.equal("1 files in gen, 1 written, 2 removed\n");
+    expect(stdout).to.equal("1 file in gen, 1 written, 2 removed\n");
     expect(workspace.files("gen")).to.deep.equal(["a.ts", "deep/notes.txt", "own.ts"]);
     expect(workspace.read("gen/a.ts")).not.to.include("changed");
   });
@@ -95,6 +113,10 @@ describe("sluice", function () {
     });
     await workspace.sluice("generate", "proto", "--out", "gen");
     expect(await check()).to.deep.include({ exitCode: 0, stdout: "2 files in gen are up to date\n" });
+    const one = await workspace.sluice("generate", "proto/a.proto", "--out", "one");
+    expect(one.stdout).to.equal("1 file in one, 1 written, 0 removed\n");
+    const same = await workspace.sluice("generate", "proto/a.proto", "--out", "one", "--check");
+    expect(same.stdout).to.equal("1 file in one is up to date\n");
     workspace.write("gen/c.ts", workspace.read("gen/a.ts"));
     workspace.write("gen/own.ts", "export {};\n");
     workspace.write("gen/a.ts", `${workspace.read("gen/a.ts")}// changed\n`);
@@ -160,6 +182,22 @@ describe("sluice", function () {
     );
     workspace.write("half/deep", "a file\n");
     await fails(["generate", "proto", "--out", "half"], "half/deep/b.ts", "is a file, not a directory");
+    await fails(["generate", "proto", "--out", ""], "the output directory's name is empty");
+    expect(workspace.files(".")).to.deep.equal([
+      "gen",
+      "half/a.ts",
+      "half/deep",
+      "proto/a.proto",
+      "proto/deep/b.proto",
+    ]);
+  });
+
+  it("says what to do when there is no directory for temporary files", async () => {
+    workspace.environment = { TMPDIR: "/nowhere", TMP: "/nowhere", TEMP: "/nowhere" };
+    await fails(
+      ["generate", "proto", "--out", "gen"],
+      "cannot make a temporary directory in /nowhere: no such file or directory: set TMPDIR to",
+    );
   });
 
   /** A file of which the code needs all that it may need. */

@@ -21,6 +21,9 @@ export class Workspace {
   // Beside this file, so that generated code finds @sluice/core.
   readonly directory = mkdtempSync(join(here, "workspace-"));
 
+  /** What the command's environment has besides this process's own. */
+  environment: NodeJS.ProcessEnv = {};
+
   path(...parts: string[]): string {
     return join(this.directory, ...parts);
   }
@@ -46,7 +49,8 @@ export class Workspace {
   /** Run `sluice` here. */
   sluice(...args: string[]): Promise<Run> {
     return new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, [command, ...args], { cwd: this.directory, stdio: "pipe" });
+      const env = { ...process.env, ...this.environment };
+      const child = spawn(process.execPath, [command, ...args], { cwd: this.directory, stdio: "pipe", env });
       let stdout = "";
       let stderr = "";
       child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
