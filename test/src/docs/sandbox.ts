@@ -17,19 +17,22 @@ const TSCONFIG = {
     exactOptionalPropertyTypes: true,
     verbatimModuleSyntax: true,
     skipLibCheck: true,
-    types: ["node", "mocha"],
+    types: ["node"],
   },
 };
 
-/** A new project in an empty folder, in which the repository's packages are installed. */
+/**
+ * A folder in which the repository's packages are installed: a project of ES modules, as the quick start makes one, or
+ * (`empty`) none yet, which has no package.json.
+ */
 export class Sandbox {
   readonly path = mkdtempSync(join(tmpdir(), "sluice-docs-"));
 
-  constructor() {
-    this.write("package.json", JSON.stringify({ private: true, type: "module" }));
+  constructor({ empty }: { readonly empty: boolean }) {
+    if (!empty) this.write("package.json", JSON.stringify({ private: true, type: "module" }));
     this.write("tsconfig.json", JSON.stringify(TSCONFIG));
     symlinkSync(join(repository, "node_modules"), join(this.path, "node_modules"));
-    // What would change the installation, or run these tests from within, is only checked to exist.
+    // What would change the installation, or run these tests from within, is not run: see npm.ts.
     this.write(
       "bin/npm",
       `#!/bin/sh\nexec node "${fileURLToPath(new URL("npm.js", import.meta.url))}" "${repository}" "$@"\n`,

@@ -37,7 +37,9 @@ describe("the links in documents", () => {
 });
 
 async function runPage(page: string, found: readonly Block[]): Promise<void> {
-  const sandbox = new Sandbox();
+  const commands = found.flatMap((block) => (block.kind === "shell" ? [block.text] : [])).join("");
+  // The `sluice` command is installed where a project begins: such a page must say all that a new one needs.
+  const sandbox = new Sandbox({ empty: /\bnpm install .*@sluice\/cli\b/.test(commands) });
   try {
     for (const block of found) {
       if (block.kind === "file") {
@@ -47,7 +49,6 @@ async function runPage(page: string, found: readonly Block[]): Promise<void> {
       const output = await sandbox.run(block.text);
       if (block.prints !== undefined) expect(output, `${page}:${block.line}`).to.equal(block.prints);
     }
-    const commands = found.flatMap((block) => (block.kind === "shell" ? [block.text] : [])).join("");
     const programs = found.flatMap((block) =>
       block.kind === "file" && block.name.endsWith(".ts") ? [block.name] : [],
     );
