@@ -60,6 +60,29 @@ export function links(path: string): string[] {
     .filter((link) => !/^\w+:/.test(link));
 }
 
+/** The commands of packages that are called otherwise. */
+const COMMANDS: Readonly<Record<string, string>> = { sluice: "@sluice/cli", tsc: "typescript" };
+
+/** The packages that a page's blocks import or run, and those that they install. */
+export function packages(found: readonly Block[]): {
+  readonly used: Set<string>;
+  readonly installed: Set<string>;
+} {
+  const used = new Set<string>();
+  const installed = new Set<string>();
+  for (const block of found) {
+    if (block.kind === "file") {
+      for (const [, name] of block.text.matchAll(/\bfrom "((?:@[\w-]+\/)?[\w-]+)(?:\/[^"]*)?"/g))
+        used.add(name!);
+      continue;
+    }
+    for (const [, command] of block.text.matchAll(/\bnpx (\w+)/g)) used.add(COMMANDS[command!] ?? command!);
+    for (const [, names] of block.text.matchAll(/\bnpm install (.+)/g))
+      for (const name of names!.split(" ")) if (!name.startsWith("-")) installed.add(name);
+  }
+  return { used, installed };
+}
+
 function readFences(markdown: string): Fence[] {
   const fences: Fence[] = [];
   let open: { language: string; line: number; lines: string[]; follows: boolean } | undefined;

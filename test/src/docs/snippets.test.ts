@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
-import { type Block, blocks, links } from "./page.js";
+import { type Block, blocks, links, packages } from "./page.js";
 import { repository, Sandbox } from "./sandbox.js";
 
 const PAGE_TIMEOUT_MS = 300_000;
@@ -15,13 +15,29 @@ const pages = [
   "native/README.md",
 ].filter((page) => page.endsWith(".md") && existsSync(join(repository, page)));
 
+/** Those that are for users: CONTRIBUTING.md is about a clone of the repository, and would run these tests. */
+const forUsers = pages.filter((name) => name !== "CONTRIBUTING.md");
+
 describe("the snippets in documents", function () {
   this.timeout(PAGE_TIMEOUT_MS);
 
-  for (const page of pages.filter((name) => name !== "CONTRIBUTING.md")) {
+  for (const page of forUsers) {
     const found = blocks(join(repository, page));
     if (found.length === 0) continue;
     it(page, () => runPage(page, found));
+  }
+});
+
+describe("the packages that documents use", () => {
+  const quickStart = packages(blocks(join(repository, "README.md"))).installed;
+
+  for (const page of forUsers) {
+    const { used, installed } = packages(blocks(join(repository, page)));
+    if (used.size === 0) continue;
+    it(page, () => {
+      const begun = beginsProject(installed) ? installed : new Set([...quickStart, ...installed]);
+      expect([...used].filter((name) => !begun.has(name))).to.deep.equal([]);
+    });
   }
 });
 
@@ -36,10 +52,13 @@ describe("the links in documents", () => {
   }
 });
 
+/** The `sluice` command is installed where a project begins: such a page must say all that a new one needs. */
+function beginsProject(installed: ReadonlySet<string>): boolean {
+  return installed.has("@sluice/cli");
+}
+
 async function runPage(page: string, found: readonly Block[]): Promise<void> {
-  const commands = found.flatMap((block) => (block.kind === "shell" ? [block.text] : [])).join("");
-  // The `sluice` command is installed where a project begins: such a page must say all that a new one needs.
-  const sandbox = new Sandbox({ empty: /\bnpm install .*@sluice\/cli\b/.test(commands) });
+  const sandbox = new Sandbox({ empty: beginsProject(packages(found).installed) });
   try {
     for (const block of found) {
       if (block.kind === "file") {
@@ -49,6 +68,7 @@ async function runPage(page: string, found: readonly Block[]): Promise<void> {
       const output = await sandbox.run(block.text);
       if (block.prints !== undefined) expect(output, `${page}:${block.line}`).to.equal(block.prints);
     }
+    const commands = found.flatMap((block) => (block.kind === "shell" ? [block.text] : [])).join("");
     const programs = found.flatMap((block) =>
       block.kind === "file" && block.name.endsWith(".ts") ? [block.name] : [],
     );
