@@ -17,8 +17,12 @@ namespace sluice::os {
 class SocketFile {
  public:
   SocketFile() = default;
-  explicit SocketFile(const std::string& path) : path_(Absolute(path)) {
+  explicit SocketFile(std::string path) : path_(std::move(path)) {
     Check(lstat(path_.c_str(), &made_), "lstat", path_);
+    // The process may change its working directory; but not every one can be reached by its whole path.
+    std::error_code unknown;
+    const std::string absolute = std::filesystem::absolute(path_, unknown).string();
+    if (!unknown && IsAt(absolute)) path_ = absolute;
   }
   SocketFile(SocketFile&& other) noexcept : path_(std::exchange(other.path_, {})), made_(other.made_) {}
   SocketFile& operator=(SocketFile&& other) noexcept {
@@ -30,20 +34,14 @@ class SocketFile {
   ~SocketFile() { Remove(); }
 
   void Remove() {
-    struct stat found;
-    if (!path_.empty() && lstat(path_.c_str(), &found) == 0 && found.st_dev == made_.st_dev &&
-        found.st_ino == made_.st_ino) {
-      unlink(path_.c_str());
-    }
+    if (!path_.empty() && IsAt(path_)) unlink(path_.c_str());
     path_.clear();
   }
 
  private:
-  // The process may change its working directory.
-  static std::string Absolute(const std::string& path) {
-    std::error_code unknown;
-    const std::filesystem::path absolute = std::filesystem::absolute(path, unknown);
-    return unknown ? path : absolute.string();
+  bool IsAt(const std::string& path) const {
+    struct stat found;
+    return lstat(path.c_str(), &found) == 0 && found.st_dev == made_.st_dev && found.st_ino == made_.st_ino;
   }
 
   std::string path_;

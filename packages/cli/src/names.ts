@@ -22,6 +22,8 @@ const NEEDED = new Map<string, RegExp>([
   ["Partial", /\bPartial</],
   ["ReadonlyArray", /\bReadonlyArray</],
   ["Uint8Array", /\| Uint8Array, length\?/],
+  // Of wrappers, such as google.protobuf.StringValue, the values are converted.
+  ...["String", "Number", "Boolean"].map((name) => [name, new RegExp(`(?<![.\\w])${name}\\(`)] as const),
   ["emptyBytes", /\bnew Uint8Array\(0\)/],
   ["globalThis", /\bglobalThis(?:\.[A-Z]| as )/],
   // Variables, which hide a message of their name where it is encoded or decoded, ...

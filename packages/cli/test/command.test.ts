@@ -205,17 +205,21 @@ describe("sluice", function () {
 package p;
 import "google/protobuf/struct.proto";
 import "google/protobuf/timestamp.proto";
+import "google/protobuf/wrappers.proto";
 message Everything {
   map<string, int64> map = 1;
   repeated bytes bytes = 2;
   google.protobuf.Timestamp time = 3;
   google.protobuf.ListValue list = 4;
+  google.protobuf.StringValue string = 5;
+  google.protobuf.DoubleValue double = 6;
+  google.protobuf.BoolValue bool = 7;
 }
 enum Color { NONE = 0; }
 service Painter { rpc Paint(Everything) returns (Everything); }
 `;
   const needed =
-    "Array BigInt Builtin DeepPartial Map Math MessageFns Partial ReadonlyArray Uint8Array PainterDefinition " +
+    "Array BigInt Boolean Builtin DeepPartial Map Math MessageFns Number Partial ReadonlyArray String Uint8Array PainterDefinition " +
     "colorFromJSON protobufPackage isSet globalThis class string undefined";
   for (const kind of ["message", "enum"]) {
     it(`refuses each ${kind} whose name the generated code needs, and writes nothing`, async () => {

@@ -134,8 +134,20 @@ export function checkSignal(signal: AbortSignal): void {
   throw new RpcError(Status.INVALID_ARGUMENT, "signal is no AbortSignal");
 }
 
+/** Why signals of ours were aborted, by what they were aborted with. */
+const ownReasons = new WeakMap<object, CancelReason>();
+
+/** Abort a signal that stands for a call: calls that have it end as that call does. */
+export function abortFor(controller: AbortController, reason: CancelReason): void {
+  const error = toError(reason);
+  ownReasons.set(error, reason);
+  controller.abort(error);
+}
+
 export function abortReason(signal: AbortSignal): CancelReason {
   const reason: unknown = signal.reason;
+  const own = reason instanceof RpcError ? ownReasons.get(reason) : undefined;
+  if (own !== undefined) return own;
   const text = reason instanceof Error ? reason.message : String(reason);
   return { code: Status.CANCELLED, text: `the call was cancelled: ${text}`, cause: reason };
 }

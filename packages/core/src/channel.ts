@@ -16,7 +16,7 @@ import type { Client, Implementation, MessageSource, ServiceDefinition } from ".
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
-import { InterceptedResponses } from "./intercepted-responses.js";
+import { InterceptedResponses, type Interception } from "./intercepted-responses.js";
 import { completeLimits, limitsOver, type Limits } from "./limits.js";
 import { methodsOf, type MethodInfo } from "./method.js";
 import { Metadata, type ReceivedBlock } from "./metadata.js";
@@ -31,7 +31,10 @@ import type { Connection, Peer } from "./transport.js";
 /** gRPC's connectivity states, by the same names. */
 export type ChannelState = "idle" | "connecting" | "ready" | "transient-failure" | "shutdown";
 
-/** How long to wait between attempts to reconnect: exponentially longer, each time with jitter. */
+/**
+ * How long to wait between attempts to reconnect: exponentially longer, each time with jitter. A connection that has lasted, for
+ * `initialMs` or a second, is made again at once.
+ */
 export interface Backoff {
   /** Before the second attempt, in milliseconds. Default 100. */
   readonly initialMs: number;
@@ -76,6 +79,7 @@ export interface CloseOptions {
 }
 
 const DEFAULT_CLOSE_MS = 30_000;
+const LASTING_MS = 1000;
 const DEFAULT_KEEPALIVE: Keepalive = { intervalMs: 20_000, timeoutMs: 10_000 };
 const DEFAULT_BACKOFF: Backoff = { initialMs: 100, maxMs: 10_000, factor: 1.6, jitter: 0.2 };
 
@@ -385,11 +389,11 @@ export class Channel implements SessionOwner, Acceptor {
   }
 
   /**
-   * Whether to connect again without a pause: when the connection has lasted; and else once, since the server may just have
+   * Whether to connect again without a pause: when the connection has lasted (see `Backoff`); and else once, since the server may just have
    * been started again. One that takes connections only to end them is to be left in peace.
    */
   #mayHurry(): boolean {
-    if (this.#clock.now() - this.#readyAt >= this.#backoff.initialMs) {
+    if (this.#clock.now() - this.#readyAt >= Math.min(this.#backoff.initialMs, LASTING_MS)) {
       this.#attempts = 0;
       this.#hurried = false;
     }
@@ -482,10 +486,12 @@ export class Channel implements SessionOwner, Acceptor {
     requests: unknown,
     single: boolean,
     options: CallOptions = NO_OPTIONS,
+    responses = new ResponseQueue(),
   ): AsyncIterable<unknown> {
-    const responses = new ResponseQueue();
     const wait = (options: CallOptions): void =>
-      void this.#whenReady(options).then(begin, (error: unknown) => responses.queue.end(error));
+      void this.#whenReady(options).then(begin, (error: unknown) =>
+        responses.end(RpcError.from(error), true),
+      );
     const begin = ({ session, expireAt }: Ready): void => {
       if (responses.abandoned) return;
       // It has been lost again since.
@@ -496,7 +502,7 @@ export class Channel implements SessionOwner, Acceptor {
     const session = this.#session;
     if (session?.ready !== true) wait(options);
     else if (session.waitingStreams >= this.limits.maxQueuedCalls)
-      responses.queue.end(this.#tooManyWaiting());
+      responses.end(this.#tooManyWaiting(), true);
     else begin({ session, expireAt: undefined });
     return responses.queue;
   }
@@ -506,47 +512,77 @@ export class Channel implements SessionOwner, Acceptor {
     source: MessageSource<unknown>,
     options: CallOptions,
   ): AsyncIterable<unknown> {
-    return new InterceptedResponses(options, this.#clock, wheelOf(this.#clock), (signal, deadline) => {
-      const requests = new StoppableSource(source);
-      const call: InterceptedCall = {
-        side: "client",
-        method,
-        metadata: new Metadata(options.metadata),
-        header: new Metadata(),
-        trailer: new Metadata(),
+    return new InterceptedResponses(options, this.#clock, wheelOf(this.#clock), (signal, deadline, onRest) =>
+      this.#enter(method, source, options, signal, deadline, onRest),
+    );
+  }
+
+  /** Begin a call at the outermost interceptor. */
+  #enter(
+    method: MethodInfo,
+    source: MessageSource<unknown>,
+    options: CallOptions,
+    signal: AbortSignal,
+    deadline: Date | undefined,
+    onRest: () => void,
+  ): Interception {
+    const requests = new StoppableSource(source);
+    const call: InterceptedCall = {
+      side: "client",
+      method,
+      metadata: new Metadata(options.metadata),
+      header: new Metadata(),
+      trailer: new Metadata(),
+      deadline,
+      signal,
+      context: undefined,
+      requests,
+    };
+    const inner: ResponseQueue[] = [];
+    let open = 0;
+    let over = false;
+    const last = ({ deadline, signal, metadata, requests }: InterceptedCall): AsyncIterable<unknown> => {
+      let isOpen = true;
+      const responses = new ResponseQueue(() => {
+        if (isOpen) open--;
+        isOpen = false;
+        onRest();
+      });
+      open++;
+      inner.push(responses);
+      const inward: CallOptions = {
         deadline,
         signal,
-        context: undefined,
-        requests,
+        metadata,
+        waitForReady: options.waitForReady,
+        lendBytes: options.lendBytes,
+        onHeader: (header) => void call.header.merge(header),
+        onTrailer: (trailer) => void call.trailer.merge(trailer),
       };
-      let mayHaveRun = false;
-      let hasRun = false;
-      const last = (inner: InterceptedCall): AsyncIterable<unknown> => {
-        mayHaveRun = true;
-        return this.#callForStream(method, inner.requests, false, {
-          deadline: inner.deadline,
-          signal: inner.signal,
-          metadata: inner.metadata,
-          waitForReady: options.waitForReady,
-          lendBytes: options.lendBytes,
-          onHeader: (header) => {
-            hasRun = true;
-            call.header.merge(header);
-          },
-          onTrailer: (trailer) => void call.trailer.merge(trailer),
-        });
-      };
-      return {
-        responses: reporting(compose(this.#interceptors, last)(call), call, options),
-        get mayHaveRun() {
-          return mayHaveRun;
-        },
-        get hasRun() {
-          return hasRun;
-        },
-        end: () => void requests.stop().catch(() => {}),
-      };
-    });
+      return this.#callForStream(method, requests, false, inward, responses);
+    };
+    const reports = {
+      onHeader: (header: Metadata) => void (over || options.onHeader?.(header)),
+      onTrailer: (trailer: Metadata) => void (over || options.onTrailer?.(trailer)),
+    };
+    return {
+      responses: reporting(compose(this.#interceptors, last)(call), call, reports),
+      get mayHaveRun() {
+        return inner.length > 0;
+      },
+      get hasRun() {
+        return inner.some((responses) => responses.hasRun);
+      },
+      get rests() {
+        return inner.length > 0 && open === 0;
+      },
+      stopRequests: (error) => void requests.stop(error).catch(() => {}),
+      end() {
+        over = true;
+        void requests.stop().catch(() => {});
+        for (const { queue } of inner) void queue.return();
+      },
+    };
   }
 
   #onlyResponse(method: MethodInfo, responses: AsyncIterable<unknown>): Promise<unknown> {
@@ -673,18 +709,18 @@ function closedError(): RpcError {
 async function* reporting(
   responses: AsyncIterable<unknown>,
   call: InterceptedCall,
-  options: CallOptions,
+  { onHeader, onTrailer }: { onHeader(header: Metadata): void; onTrailer(trailer: Metadata): void },
 ): AsyncGenerator<unknown> {
   let first = true;
   try {
     for await (const response of responses) {
-      if (first) options.onHeader?.(call.header);
+      if (first) onHeader(call.header);
       first = false;
       yield response;
     }
   } finally {
-    if (first) options.onHeader?.(call.header);
-    options.onTrailer?.(call.trailer);
+    if (first) onHeader(call.header);
+    onTrailer(call.trailer);
   }
 }
 

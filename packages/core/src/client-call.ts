@@ -434,16 +434,16 @@ export class StreamResponseCall extends ClientCall {
   }
 
   override onMessage(message: unknown, cost: number, loan: LargeFrame | undefined): void {
+    this.#responses.hasRun = true;
     this.#responses.queue.push(message, cost, loan);
   }
 
   protected override succeed(): void {
-    this.#responses.queue.end();
+    this.#responses.end(undefined, true);
   }
 
   protected override fail(error: RpcError, afterMessages: boolean): void {
-    if (afterMessages) this.#responses.queue.end(error);
-    else this.#responses.queue.fail(error);
+    this.#responses.end(error, afterMessages);
   }
 }
 
@@ -509,6 +509,22 @@ export class ResponseQueue implements QueueOwner {
   call: StreamResponseCall | undefined = undefined;
   /** The user gave up before the call began. */
   abandoned = false;
+  /** The peer has answered, or may have: a call that is not over may, too. */
+  hasRun = false;
+  readonly #onEnd: (() => void) | undefined;
+
+  /** `onEnd` is called when the call is over, or abandoned. */
+  constructor(onEnd?: () => void) {
+    this.#onEnd = onEnd;
+  }
+
+  /** No more responses follow. `afterMessages`: those that have arrived come before the error. */
+  end(error: RpcError | undefined, afterMessages: boolean): void {
+    if (error === undefined || error.mayHaveRun) this.hasRun = true;
+    if (afterMessages) this.queue.end(error);
+    else this.queue.fail(error);
+    this.#onEnd?.();
+  }
 
   onConsumed(cost: number): void {
     const call = this.call!;
@@ -519,5 +535,6 @@ export class ResponseQueue implements QueueOwner {
   onAbandoned(): void {
     this.abandoned = true;
     this.call?.abandon();
+    this.#onEnd?.();
   }
 }

@@ -1,4 +1,4 @@
-import type { Cancellable, CancelLink, CancelReason } from "./cancellation.js";
+import { abortFor, type Cancellable, type CancelLink, type CancelReason } from "./cancellation.js";
 import {
   alreadyCancelled,
   deadlineError,
@@ -19,9 +19,16 @@ export interface Interception {
   /** Whether the call has got through to the innermost, and so may run; and whether the peer has answered it. */
   readonly mayHaveRun: boolean;
   readonly hasRun: boolean;
-  /** The call is over: its source of requests is of no more use. */
+  /** All calls that the innermost has made are over. */
+  readonly rests: boolean;
+  /** The call is to end with this error: so is what is awaited of its source of requests. */
+  stopRequests(error: RpcError): void;
+  /** The call is over: its source of requests is of no more use, nor are calls that go on within. */
   end(): void;
 }
+
+/** Begins a call. `onRest` is to be called when `rests` may have become true. */
+type Begin = (signal: AbortSignal, deadline: Date | undefined, onRest: () => void) => Interception;
 
 /** How long interceptors have to end when the call is to end: as late as deadlines may be. */
 const PATIENCE_MS = 4;
@@ -39,7 +46,7 @@ export class InterceptedResponses
   readonly #options: CallOptions;
   readonly #clock: Clock;
   readonly #wheel: TimerWheel;
-  readonly #begin: (signal: AbortSignal, deadline: Date | undefined) => Interception;
+  readonly #begin: Begin;
   readonly #controller = new AbortController();
   readonly #waiting = new Set<Waiter>();
   #iterated = false;
@@ -48,16 +55,13 @@ export class InterceptedResponses
   /** Why the call cannot begin, or has been cancelled. */
   #failure: RpcError | undefined = undefined;
   #expireAt: number | undefined = undefined;
+  /** Whether the deadline and what may cancel the call are watched. */
+  #watching = false;
   #deadline: Deadline | undefined = undefined;
   #links: readonly CancelLink[] = [];
   #patience: Timer | undefined = undefined;
 
-  constructor(
-    options: CallOptions,
-    clock: Clock,
-    wheel: TimerWheel,
-    begin: (signal: AbortSignal, deadline: Date | undefined) => Interception,
-  ) {
+  constructor(options: CallOptions, clock: Clock, wheel: TimerWheel, begin: Begin) {
     this.#options = options;
     this.#clock = clock;
     this.#wheel = wheel;
@@ -87,9 +91,11 @@ export class InterceptedResponses
     return new Promise((resolve, reject) => {
       const waiter = { resolve, reject };
       this.#waiting.add(waiter);
+      this.#watch();
       responses.next().then(
         (result) => {
           this.#waiting.delete(waiter);
+          this.#rest();
           if (result.done === true) this.#finish();
           resolve(result.done === true ? DONE : result);
         },
@@ -110,12 +116,35 @@ export class InterceptedResponses
     const expireAt = this.#expireAt;
     const now = this.#clock.now();
     if (expireAt !== undefined && expireAt <= now) throw deadlineError(false);
+    // Never before the deadline of this call, which may have fractions.
     const deadline =
-      expireAt === undefined ? undefined : new Date(Math.min(Date.now() + expireAt - now, MAX_TIME));
-    const interception = this.#begin(this.#controller.signal, deadline);
-    if (expireAt !== undefined) this.#deadline = this.#wheel.add(this, expireAt);
+      expireAt === undefined
+        ? undefined
+        : new Date(Math.min(Math.ceil(Date.now() + 1 + expireAt - now), MAX_TIME));
+    return this.#begin(this.#controller.signal, deadline, () => this.#rest());
+  }
+
+  /** Be told when the call is to end. */
+  #watch(): void {
+    if (this.#watching || this.#failure !== undefined) return;
+    this.#watching = true;
+    const reason = alreadyCancelled(this.#options);
+    if (reason !== undefined) return this.onCancelled(reason);
     this.#links = listenForCancel(this.#options, this);
-    return interception;
+    if (this.#expireAt !== undefined) this.#deadline = this.#wheel.add(this, this.#expireAt);
+  }
+
+  /** While nobody waits, and nothing is under way, there is nothing to end. Whoever leaves then is not remembered. */
+  #rest(): void {
+    if (this.#waiting.size === 0 && this.#interception?.rests === true) this.#unwatch();
+  }
+
+  #unwatch(): void {
+    this.#watching = false;
+    if (this.#deadline !== undefined) this.#wheel.remove(this.#deadline);
+    for (const link of this.#links) link.remove();
+    this.#deadline = undefined;
+    this.#links = [];
   }
 
   /** The caller wants no more. Resolves when the interceptors have cleaned up, unless one of them is being waited for. */
@@ -126,7 +155,8 @@ export class InterceptedResponses
     this.#finish();
     if (responses === undefined || over) return DONE;
     if (waiting.length > 0) {
-      this.#controller.abort(new RpcError(Status.CANCELLED, "the caller wants no more responses"));
+      const text = "the caller wants no more responses";
+      abortFor(this.#controller, { code: Status.CANCELLED, text, cause: undefined });
       for (const { resolve } of waiting) resolve(DONE);
       this.#abandon(responses);
     } else await responses.return?.();
@@ -134,17 +164,17 @@ export class InterceptedResponses
   }
 
   onDeadline(): void {
-    this.#cancel(deadlineError(this.#interception!.mayHaveRun));
+    const { code, message } = deadlineError(false);
+    this.onCancelled({ code, text: message, cause: undefined });
   }
 
-  onCancelled({ code, text, cause }: CancelReason): void {
-    this.#cancel(new RpcError(code, text, { cause, mayHaveRun: this.#interception!.mayHaveRun }));
-  }
-
-  #cancel(failure: RpcError): void {
+  onCancelled(reason: CancelReason): void {
     if (this.#over || this.#failure !== undefined) return;
-    this.#failure = failure;
-    this.#controller.abort(failure);
+    const interception = this.#interception!;
+    const { code, text, cause } = reason;
+    this.#failure = new RpcError(code, text, { cause, mayHaveRun: interception.mayHaveRun });
+    abortFor(this.#controller, reason);
+    interception.stopRequests(this.#failure);
     if (this.#waiting.size > 0) this.#awaitEnd();
   }
 
@@ -167,26 +197,18 @@ export class InterceptedResponses
     void responses.return?.().catch(() => {});
   }
 
-  /** What ended by the signal has ended for the reason that the signal was aborted for; and what has run may not be repeated. */
+  /** An interceptor that makes an error of its own does not know that the call has run. */
   #explain(error: unknown): unknown {
-    if (!(error instanceof RpcError)) return error;
-    const failure = this.#failure;
-    const mayHaveRun = error.mayHaveRun || this.#interception!.hasRun;
-    if (failure !== undefined && error.cause === failure) {
-      return new RpcError(failure.code, failure.message, { cause: failure.cause, mayHaveRun });
-    }
-    if (error.mayHaveRun === mayHaveRun) return error;
-    // An interceptor's own, which knows nothing of that.
+    if (!(error instanceof RpcError) || error.mayHaveRun || !this.#interception!.hasRun) return error;
     const { code, message, details, metadata } = error;
-    return new RpcError(code, message, { details, metadata, cause: error, mayHaveRun });
+    return new RpcError(code, message, { details, metadata, cause: error, mayHaveRun: true });
   }
 
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
     this.#patience?.cancel();
-    if (this.#deadline !== undefined) this.#wheel.remove(this.#deadline);
-    for (const link of this.#links) link.remove();
+    this.#unwatch();
     this.#interception?.end();
   }
 }

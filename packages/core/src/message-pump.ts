@@ -107,7 +107,16 @@ export class MessagePump {
   }
 }
 
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
+/** Whether messages can be drawn from it. */
+export function isSource(value: unknown): value is MessageSource<unknown> {
+  return (
+    value !== null &&
+    typeof value === "object" &&
+    (Symbol.asyncIterator in value || Symbol.iterator in value || "subscribe" in value)
+  );
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     value !== null && typeof value === "object" && typeof (value as { then?: unknown }).then === "function"
   );
@@ -115,10 +124,10 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 
 /** What draws messages from `source`. Throws INVALID_ARGUMENT if it is nothing that messages can be drawn from. */
 export function iteratorOf(source: MessageSource<unknown>): AsyncIterator<unknown> | Iterator<unknown> {
-  if (source !== null && typeof source === "object") {
+  if (isSource(source)) {
     if (Symbol.asyncIterator in source) return source[Symbol.asyncIterator]();
     if (Symbol.iterator in source) return source[Symbol.iterator]();
-    if ("subscribe" in source) return new ObservableIterator(source);
+    return new ObservableIterator(source);
   }
   throw new RpcError(
     Status.INVALID_ARGUMENT,

@@ -4,7 +4,7 @@ import type { Channel } from "./channel.js";
 import type { MessageCodec, MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
-import { MessagePump, type Sink } from "./message-pump.js";
+import { isSource, MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
 import { encodingError, type MethodInfo } from "./method.js";
 import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js";
@@ -285,7 +285,10 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
         return this.#stream(this.#intercepted(request, context));
       }
       const result = bound.handler(request, context);
-      if (result instanceof Promise || typeof (result as PromiseLike<unknown>)?.then === "function") {
+      const streams = bound.info.definition.responseStream;
+      // There are sources that can be awaited, too, for their end.
+      if (streams && isSource(result)) this.#stream(result);
+      else if (result instanceof Promise || typeof (result as PromiseLike<unknown>)?.then === "function") {
         ResponseWaiter.take().wait(this, result as PromiseLike<unknown>);
       } else this.onResponse(result);
     } catch (error) {
@@ -296,18 +299,23 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
   // What the handler has returned, or promised.
 
   onResponse(response: unknown): void {
-    if (this.bound.info.definition.responseStream) return this.#stream(response as MessageSource<unknown>);
+    if (this.bound.info.definition.responseStream) return this.#stream(response);
     this.#respond(response);
     this.#settled();
   }
 
-  #stream(source: MessageSource<unknown>): void {
+  #stream(source: unknown): void {
+    if (!isSource(source)) {
+      const text =
+        `the handler of ${this.bound.info.path}, or an interceptor, returned no stream: ` +
+        `it must be an AsyncIterable, an Iterable or an Observable, not ${source === null ? "null" : typeof source}`;
+      return this.onHandlerError(new RpcError(Status.INTERNAL, text));
+    }
     let pump: MessagePump;
     try {
       pump = this.#pump = new MessagePump(source, this);
     } catch (error) {
-      const text = `the handler of ${this.bound.info.path} returned no stream: ${(error as Error).message}`;
-      return this.onHandlerError(new RpcError(Status.INTERNAL, text, { cause: error }));
+      return this.onHandlerError(error);
     }
     if (this.is(Mark.ResponseDone)) pump.stop();
     else pump.resume();
@@ -366,9 +374,9 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
             () => new RpcError(Status.INTERNAL, `an interceptor gave ${path} no request`),
             () => new RpcError(Status.INTERNAL, `an interceptor gave ${path} more than one request`),
           );
-      const result = await bound.handler(input, context);
-      if (definition.responseStream) yield* stoppable(result as MessageSource<unknown>);
-      else yield result;
+      const result = bound.handler(input, context);
+      if (!definition.responseStream) yield await result;
+      else yield* stoppable((isSource(result) ? result : await result) as MessageSource<unknown>);
     })(call);
   }
 
@@ -383,7 +391,8 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       const ending = this.trailer === undefined ? OK : { ...OK, trailers: this.trailer };
       this.session.end(this, ending, this.bound.info.definition.responseType, response);
       this.mark(Mark.ResponseDone);
-      this.#requests?.fail(overError());
+      // Whoever reads on has nobody to answer: it is no error that nobody may be there to catch.
+      this.#requests?.fail(undefined);
     } catch (error) {
       this.#finish(encodingError(error, "the response", this.bound.info));
     }
@@ -402,7 +411,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       this.session.end(this, { code, text: message, details: [], trailers: undefined });
     }
     this.#pump?.stop();
-    this.#requests?.fail(overError());
+    this.#requests?.fail(new RpcError(Status.CANCELLED, "the call is over"));
   }
 
   #cancel(reason: CancelReason): void {
@@ -530,11 +539,6 @@ class CallContext implements ServerContext {
       throw new RpcError(Status.FAILED_PRECONDITION, `the ${what} of ${this.method} have been sent already`);
     }
   }
-}
-
-/** What a handler is told that reads on after its response. */
-function overError(): RpcError {
-  return new RpcError(Status.CANCELLED, "the call is over");
 }
 
 function endingOf(error: unknown, trailer: Metadata | undefined): Ending {

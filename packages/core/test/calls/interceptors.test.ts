@@ -136,6 +136,138 @@ describe("interceptors of a client", () => {
     expect(await failed).to.include({ code: Status.DATA_LOSS, message: "not this one", mayHaveRun: true });
   });
 
+  it("do not hide that a call may have run behind an error of their own", async () => {
+    const wrapping: Interceptor = async function* (call, next) {
+      try {
+        yield* next(call);
+      } catch (error) {
+        throw new RpcError((error as RpcError).code, "wrapped");
+      }
+    };
+    const { simulation, calls } = await connectPair({
+      client: { interceptors: [wrapping] },
+      server: { implementation: { unary: () => new Promise(() => {}) } },
+    });
+    const failed = rejection(calls.unary(part(0), { timeoutMs: 50 }));
+    await simulation.run(1000);
+    expect(await failed).to.include({ code: Status.DEADLINE_EXCEEDED, message: "wrapped", mayHaveRun: true });
+  });
+
+  it("see why a call has ended as its caller does, however long they have waited", async () => {
+    const seen: unknown[] = [];
+    let wait: (ms: number) => Promise<void> = () => Promise.resolve();
+    const late: Interceptor = async function* (call, next) {
+      await wait(1);
+      try {
+        yield* next(call);
+      } catch (error) {
+        seen.push((error as RpcError).code, (error as RpcError).message, (error as RpcError).cause);
+        throw error;
+      }
+    };
+    const { simulation, calls } = await connectPair({
+      client: { interceptors: [late] },
+      server: { implementation: { unary: () => new Promise(() => {}) } },
+    });
+    wait = (ms) => simulation.sleep(ms);
+    for (const timeoutMs of [20, 20.3, 20.7, 21.9]) {
+      const failed = rejection(calls.unary(part(0), { timeoutMs }));
+      await simulation.run(100);
+      await failed;
+      expect(seen.splice(0)).to.deep.equal([
+        Status.DEADLINE_EXCEEDED,
+        "the call's deadline has passed",
+        undefined,
+      ]);
+    }
+    const controller = new AbortController();
+    const failed = rejection(calls.unary(part(0), { signal: controller.signal }));
+    await simulation.run(20);
+    const reason = new Error("enough");
+    controller.abort(reason);
+    await simulation.run(20);
+    await failed;
+    expect(seen).to.deep.equal([Status.CANCELLED, "the call was cancelled: enough", reason]);
+  });
+
+  it("that cancel the call themselves as they begin do so", async () => {
+    const controller = new AbortController();
+    const cancelling: Interceptor = (call, next) => {
+      controller.abort(new Error("no need"));
+      return next(call);
+    };
+    const { simulation, calls, usage } = await connectPair({ client: { interceptors: [cancelling] } });
+    const failed = rejection(calls.unary(part(0), { signal: controller.signal }));
+    await simulation.run();
+    expect(await failed).to.include({ code: Status.CANCELLED, message: "the call was cancelled: no need" });
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("leave nothing behind of a stream that is over and not read to its end", async () => {
+    const { simulation, calls } = await connectPair({
+      client: { interceptors: [passing] },
+      server: { implementation: { serverStream: () => [part(1), part(2)] } },
+    });
+    const controller = new AbortController();
+    const options = { timeoutMs: 60_000, signal: controller.signal };
+    const begin = async (): Promise<AsyncIterator<Part>> => {
+      const responses = calls.serverStream(part(0), options)[Symbol.asyncIterator]();
+      const first = responses.next();
+      await simulation.run(1000);
+      expect((await first).value).to.include({ index: 1 });
+      return responses;
+    };
+    const responses = await begin();
+    const left: WeakRef<object>[] = [];
+    for (let count = 0; count < 10; count++) left.push(new WeakRef(await begin()));
+    await new Promise((resolve) => setImmediate(resolve));
+    globalThis.gc!();
+    // The last may be where a compiler has left it.
+    expect(left.filter((one) => one.deref() !== undefined).length).to.be.at.most(1);
+    // What has arrived can still be read, also when its time is over.
+    await simulation.run(100_000);
+    const second = responses.next();
+    await simulation.run(10);
+    expect((await second).value).to.include({ index: 2 });
+    const end = responses.next();
+    await simulation.run(10);
+    expect((await end).done).to.equal(true);
+  });
+
+  it("that fail while a call goes on within end that, too, and report nothing after the end", async () => {
+    const failing: Interceptor = async function* (call, next) {
+      const responses = next(call)[Symbol.asyncIterator]();
+      yield (await responses.next()).value;
+      throw new RpcError(Status.ABORTED, "enough");
+    };
+    const { simulation, calls, usage } = await connectPair({
+      client: { interceptors: [failing] },
+      server: { implementation: { serverStream: () => new Silent() } },
+    });
+    const responses = calls.serverStream(part(0))[Symbol.asyncIterator]();
+    const first = responses.next();
+    await simulation.run();
+    await first;
+    const failed = rejection(responses.next());
+    await simulation.run();
+    expect(await failed).to.include({ code: Status.ABORTED, mayHaveRun: true });
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+
+    const { interceptor } = waiting();
+    const other = await connectPair({ client: { interceptors: [interceptor] } });
+    const told: string[] = [];
+    const late = rejection(
+      other.calls.unary(part(0), {
+        timeoutMs: 20,
+        onHeader: () => told.push("header"),
+        onTrailer: () => told.push("trailer"),
+      }),
+    );
+    await other.simulation.run();
+    expect(await late).to.include({ code: Status.DEADLINE_EXCEEDED });
+    expect(told).to.deep.equal([]);
+  });
+
   it("let the caller leave while a response is awaited", async () => {
     const { simulation, calls, usage } = await connectPair({
       client: { interceptors: [passing] },

@@ -1,7 +1,11 @@
 import { expect } from "chai";
-import { RpcError, Status, type ServerContext } from "@sluice/core";
+import { RpcError, Status, type Interceptor, type ServerContext } from "@sluice/core";
 import { connectPair, IDLE, part, rejection } from "../session/fixture.js";
 import type { Part } from "../session/simulation/service.js";
+
+const passing: Interceptor = async function* (call, next) {
+  yield* next(call);
+};
 
 describe("a handler's promise", () => {
   /** Answers what `promises` says to the calls by their index. */
@@ -150,6 +154,40 @@ describe("a handler", () => {
     expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
 
+  it("may return a source that can be awaited for its end, and one that fails as it is begun", async () => {
+    const process = Object.assign(Promise.resolve("its end"), {
+      async *[Symbol.asyncIterator]() {
+        yield part(1);
+      },
+    });
+    const broken = {
+      [Symbol.asyncIterator](): never {
+        throw new RpcError(Status.NOT_FOUND, "no such thing");
+      },
+    };
+    for (const interceptors of [[], [passing]]) {
+      const { simulation, calls, usage } = await connectPair({
+        server: {
+          interceptors,
+          implementation: {
+            serverStream: ({ index }) =>
+              [process, broken, Promise.resolve(broken)][index]! as AsyncIterable<Part>,
+          },
+        },
+      });
+      const first = calls.serverStream(part(0))[Symbol.asyncIterator]().next();
+      const failed = [1, 2].map((index) =>
+        rejection(calls.serverStream(part(index))[Symbol.asyncIterator]().next()),
+      );
+      await simulation.run();
+      expect((await first).value).to.include({ index: 1 });
+      for (const error of failed) {
+        expect(await error).to.include({ code: Status.NOT_FOUND, message: "no such thing" });
+      }
+      expect(usage()[1].handlers).to.equal(0);
+    }
+  });
+
   it("whose mistakes are told as such: by the method, not as the caller's", async () => {
     const { simulation, calls, usage } = await connectPair({
       server: {
@@ -168,7 +206,9 @@ describe("a handler", () => {
     const texts = await Promise.all(failed);
     for (const error of texts) expect(error).to.include({ code: Status.INTERNAL });
     expect(texts[0]!.message).to.match(/^cannot encode the response of sim.Test\/Unary: /);
-    expect(texts[1]!.message).to.match(/^the handler of sim.Test\/ServerStream returned no stream: /);
+    expect(texts[1]!.message).to.match(
+      /^the handler of sim.Test\/ServerStream, or an interceptor, returned no stream: /,
+    );
     expect(texts[2]!.message).to.match(/^cannot encode a response of sim.Test\/ServerStream: /);
     expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
@@ -181,7 +221,7 @@ describe("a handler", () => {
           async clientStream(parts) {
             const iterator = parts[Symbol.asyncIterator]();
             await iterator.next();
-            read = rejection(iterator.next());
+            read = iterator.next();
             return part(9);
           },
         },
@@ -195,7 +235,7 @@ describe("a handler", () => {
     );
     await simulation.run();
     expect((await answered).index).to.equal(9);
-    expect(await read).to.include({ code: Status.CANCELLED, message: "the call is over" });
+    expect(await read).to.deep.equal({ value: undefined, done: true });
     expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
 

@@ -1,5 +1,6 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { resolve as resolvePath } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, resolve as resolvePath } from "node:path";
 import type { ByteChannel, ByteChannelHandler } from "../../stream/channel.js";
 import { readSlab } from "../../stream/slabs.js";
 import { MAX_PATH_BYTES } from "../../unix/address.js";
@@ -75,10 +76,10 @@ export const sockets: StreamSockets = {
   },
 };
 
-/** A path that still leads there when the process has changed its working directory, as far as the kernel takes one so long. */
+/** A path that still leads there when the process has changed its working directory, if there is one that is short enough and can be used. */
 function lastingPath(path: string): string {
   const absolute = resolvePath(path);
-  return Buffer.byteLength(absolute) <= MAX_PATH_BYTES ? absolute : path;
+  return Buffer.byteLength(absolute) <= MAX_PATH_BYTES && existsSync(dirname(absolute)) ? absolute : path;
 }
 
 class NodeSocketServer implements SocketServer {
