@@ -571,7 +571,7 @@ export class Channel implements SessionOwner, Acceptor {
         return inner.length > 0;
       },
       get hasRun() {
-        return inner.some((responses) => responses.hasRun);
+        return open > 0 || inner.some((responses) => responses.hasRun);
       },
       get rests() {
         return inner.length > 0 && open === 0;

@@ -509,7 +509,7 @@ export class ResponseQueue implements QueueOwner {
   call: StreamResponseCall | undefined = undefined;
   /** The user gave up before the call began. */
   abandoned = false;
-  /** The peer has answered, or may have: a call that is not over may, too. */
+  /** The peer has answered, or the call ended in a way that does not tell whether it has run. */
   hasRun = false;
   readonly #onEnd: (() => void) | undefined;
 

@@ -16,8 +16,9 @@ import type { Deadline, Expiring, TimerWheel } from "./timer-wheel.js";
 export interface Interception {
   /** What comes out of the outermost. */
   readonly responses: AsyncIterator<unknown>;
-  /** Whether the call has got through to the innermost, and so may run; and whether the peer has answered it. */
+  /** Whether the call has got through to the innermost, and so may run at any time. */
   readonly mayHaveRun: boolean;
+  /** Whether it is not certain that no handler has run: the peer has answered, or a call goes on, or was lost. */
   readonly hasRun: boolean;
   /** All calls that the innermost has made are over. */
   readonly rests: boolean;
@@ -101,8 +102,9 @@ export class InterceptedResponses
         },
         (error: unknown) => {
           this.#waiting.delete(waiter);
+          const explained = this.#explain(error);
           this.#finish();
-          reject(this.#explain(error) as Error);
+          reject(explained as Error);
         },
       );
       if (this.#failure !== undefined) this.#awaitEnd();

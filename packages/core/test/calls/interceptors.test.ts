@@ -136,6 +136,22 @@ describe("interceptors of a client", () => {
     expect(await failed).to.include({ code: Status.DATA_LOSS, message: "not this one", mayHaveRun: true });
   });
 
+  it("that fail a call which goes on within do not have it look as if it had not run", async () => {
+    const failing: Interceptor = async function* (call, next) {
+      void next(call)[Symbol.asyncIterator]().next();
+      await new Promise((resolve) => setImmediate(resolve));
+      throw new RpcError(Status.ABORTED, "enough");
+    };
+    const { simulation, calls, usage } = await connectPair({
+      client: { interceptors: [failing] },
+      server: { implementation: { unary: () => new Promise(() => {}) } },
+    });
+    const failed = rejection(calls.unary(part(0)));
+    await simulation.run();
+    expect(await failed).to.include({ code: Status.ABORTED, mayHaveRun: true });
+    expect(usage()[0]).to.deep.equal(IDLE);
+  });
+
   it("do not hide that a call may have run behind an error of their own", async () => {
     const wrapping: Interceptor = async function* (call, next) {
       try {
