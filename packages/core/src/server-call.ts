@@ -391,8 +391,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       const ending = this.trailer === undefined ? OK : { ...OK, trailers: this.trailer };
       this.session.end(this, ending, this.bound.info.definition.responseType, response);
       this.mark(Mark.ResponseDone);
-      // Whoever reads on has nobody to answer: it is no error that nobody may be there to catch.
-      this.#requests?.fail(undefined);
+      this.#requests?.fail(overError());
     } catch (error) {
       this.#finish(encodingError(error, "the response", this.bound.info));
     }
@@ -411,7 +410,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
       this.session.end(this, { code, text: message, details: [], trailers: undefined });
     }
     this.#pump?.stop();
-    this.#requests?.fail(new RpcError(Status.CANCELLED, "the call is over"));
+    this.#requests?.fail(overError());
   }
 
   #cancel(reason: CancelReason): void {
@@ -539,6 +538,11 @@ class CallContext implements ServerContext {
       throw new RpcError(Status.FAILED_PRECONDITION, `the ${what} of ${this.method} have been sent already`);
     }
   }
+}
+
+/** What a handler is told that reads on after its response: not that there were no more requests. */
+function overError(): RpcError {
+  return new RpcError(Status.CANCELLED, "the call is over");
 }
 
 function endingOf(error: unknown, trailer: Metadata | undefined): Ending {

@@ -221,7 +221,7 @@ describe("a handler", () => {
           async clientStream(parts) {
             const iterator = parts[Symbol.asyncIterator]();
             await iterator.next();
-            read = iterator.next();
+            read = rejection(iterator.next());
             return part(9);
           },
         },
@@ -235,7 +235,7 @@ describe("a handler", () => {
     );
     await simulation.run();
     expect((await answered).index).to.equal(9);
-    expect(await read).to.deep.equal({ value: undefined, done: true });
+    expect(await read).to.include({ code: Status.CANCELLED, message: "the call is over" });
     expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
 
