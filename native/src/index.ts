@@ -299,8 +299,9 @@ export interface Blocking {
     received: number[],
   ): number;
   /**
-   * Wait for up to `timeoutMs`, in which the thread cannot be ended, until `readFd` can be read (or has ended) or `writeFd` be written (-1 for neither): first by
-   * asking again and again for `pollMicroseconds` (0 to 1,000), then asleep. False when the time is over.
+   * Wait for up to `timeoutMs`, in which the thread cannot be ended, until `readFd` can be read (or has ended) or `writeFd` be
+   * written (-1 for neither): first by asking again and again for `pollMicroseconds` (0 to 1,000), then asleep. False when the
+   * time is over.
    */
   awaitReady(readFd: number, writeFd: number, timeoutMs: number, pollMicroseconds: number): boolean;
   /** Tell the peer of a socket that nothing more is written (`SHUT_WR`). */

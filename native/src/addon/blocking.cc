@@ -9,6 +9,7 @@
 
 #include "../os/descriptor.h"
 #include "../os/rights.h"
+#include "../os/socket.h"
 #include "../os/wait.h"
 #include "environment.h"
 #include "values.h"
@@ -71,9 +72,8 @@ Napi::Value ReceiveDescriptor(Info info) {
   const ssize_t count = os::ReceiveWithDescriptors(fd, std::as_writable_bytes(bytes), limit, fds, truncated);
   const Napi::Value result = Count(info, count, "recvmsg");
   if (truncated) {
-    // The kernel stops short of the limit only when this process has no room for more.
-    if (fds.size() < limit) throw os::SystemError(EMFILE, "recvmsg");
-    throw os::SystemError(EPROTO, "recvmsg", "more than one descriptor");
+    const int error = os::TruncationError(fds.size(), limit);
+    throw os::SystemError(error, "recvmsg", error == EPROTO ? "more than one descriptor" : "");
   }
   if (!fds.empty()) {
     received.Set(0u, Napi::Number::New(info.Env(), Environment::Of(info.Env()).Lend(std::move(fds.front()))));

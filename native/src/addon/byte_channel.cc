@@ -138,8 +138,7 @@ ssize_t ByteChannel::ReadSome() {
                                                    descriptors_left_, fds, truncated);
   if (count <= 0) return count;
   if (truncated) {
-    // The kernel stops short of the limit only when this process has no room for more.
-    const int error = fds.size() < descriptors_left_ ? EMFILE : EPROTO;
+    const int error = os::TruncationError(fds.size(), descriptors_left_);
     fds.clear();
     errno = error;
     return -1;

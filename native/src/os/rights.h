@@ -36,6 +36,9 @@ inline size_t SendWithDescriptors(int socket, std::span<const std::byte> bytes, 
   return static_cast<size_t>(sent);
 }
 
+// The error for descriptors that were `truncated`: the kernel stops short of the limit only when this process has no room for more.
+inline int TruncationError(size_t received, size_t limit) { return received < limit ? EMFILE : EPROTO; }
+
 // Like recv(2): reads into `bytes`, returns how many, 0 at end of file, or -1 with errno. Descriptors that come with
 // them are appended to `fds`, at most `limit` (not above kMaxDescriptors); sets `truncated` if there were others, which
 // the kernel has closed.

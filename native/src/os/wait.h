@@ -2,7 +2,6 @@
 #pragma once
 
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -15,10 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "address.h"
 #include "error.h"
-#include "socket.h"
-#include "unique_fd.h"
 
 namespace sluice::os {
 
@@ -74,28 +70,6 @@ bool PollBriefly(std::chrono::nanoseconds at_most, Ready ready) {
     sched_yield();
   } while (Clock::now() < end);
   return false;
-}
-
-// A stream socket connected to `address`, not blocking. Throws ETIMEDOUT when the deadline passes first.
-inline UniqueFd ConnectUntil(const Address& address, const Deadline& deadline) {
-  const auto timed_out = [&] { return SystemError(ETIMEDOUT, "connect", address.Describe()); };
-  // No event tells that a Unix listener's backlog has room again (connect(2)).
-  for (auto pause = std::chrono::milliseconds(1);; pause = std::min(2 * pause, std::chrono::milliseconds(64))) {
-    UniqueFd fd = StreamSocket(address.family());
-    const Progress progress = Connect(fd.get(), address);
-    if (progress == Progress::kPending) {
-      pollfd item{fd.get(), POLLOUT, 0};
-      if (!PollUntil({&item, 1}, deadline)) throw timed_out();
-      FinishConnecting(fd.get(), address);
-    }
-    if (progress != Progress::kBacklogFull) {
-      if (address.family() != AF_UNIX) SetTcpOptions(fd.get());
-      return fd;
-    }
-    const Clock::time_point again = Clock::now() + pause;
-    if (deadline && again >= *deadline) throw timed_out();
-    PollUntil({}, again);
-  }
 }
 
 // The numeric addresses of a host name, in the order of getaddrinfo(3). Blocks for as long as the resolver takes.

@@ -62,7 +62,8 @@ uint64_t Echo(RingEndpoint& endpoint, Sleeping how) {
 int main(int argc, char** argv) {
   try {
     if (argc != 3) throw std::runtime_error("usage: ring-peer PATH socket|semaphore");
-    const UniqueFd socket = ConnectUntil(Address::Unix(argv[1]), DeadlineIn(10'000));
+    const UniqueFd socket = StreamSocket(AF_UNIX);
+    if (Connect(socket.get(), Address::Unix(argv[1])) != Progress::kConnected) throw std::runtime_error("not connected");
     const Segment segment = ReceiveSegment(socket.get());
     RingEndpoint endpoint(segment, RingEndpoint::kClient, socket.get());
     const Sleeping how = std::string(argv[2]) == "semaphore" ? kAsleepOnSemaphore : kAsleepOnSocket;

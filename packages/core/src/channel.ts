@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "./clock.js";
-import { systemClock } from "./clock.js";
+import { MAX_DELAY_MS, systemClock } from "./clock.js";
 import {
   alreadyCancelled,
   callForOne,
@@ -724,9 +724,8 @@ async function* reporting(
   }
 }
 
-/** Throws INVALID_ARGUMENT for options of an endpoint that cannot be. */
-export function checkEndpointOptions({ limits, interceptors, keepalive }: EndpointOptions): void {
-  completeLimits(limits);
+/** Throws INVALID_ARGUMENT for options of an endpoint that cannot be; limits are checked by `completeLimits`. */
+export function checkEndpointOptions({ interceptors, keepalive }: EndpointOptions): void {
   if (
     interceptors !== undefined &&
     !(Array.isArray(interceptors) && interceptors.every((one) => typeof one === "function"))
@@ -761,9 +760,6 @@ export function closeError({ timeoutMs = DEFAULT_CLOSE_MS }: CloseOptions): RpcE
   if (typeof timeoutMs === "number" && timeoutMs >= 0) return undefined;
   return invalidOption("timeoutMs", `is ${String(timeoutMs)}; give milliseconds, 0 or more`);
 }
-
-/** The longest that timers wait. */
-const MAX_DELAY_MS = 0x7fff_ffff;
 
 function checkDelay(name: string, value: unknown): void {
   if (typeof value !== "number" || !(value > 0 && value <= MAX_DELAY_MS)) {

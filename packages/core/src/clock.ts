@@ -16,7 +16,7 @@ export interface Timer {
 }
 
 /** The longest delay of `setTimeout`; longer ones would fire at once. */
-const MAX_DELAY_MS = 0x7fff_ffff;
+export const MAX_DELAY_MS = 0x7fff_ffff;
 
 // In Node the global `performance` is an accessor, which takes longer than to read the clock.
 const { performance: platformPerformance, setTimeout: platformSetTimeout } = globalThis;

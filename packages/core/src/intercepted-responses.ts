@@ -8,8 +8,8 @@ import {
 } from "./client-call.js";
 import type { Clock, Timer } from "./clock.js";
 import { RpcError } from "./error.js";
+import { DONE, type Waiter } from "./message-queue.js";
 import { Status } from "./status.js";
-import { DONE, type Waiter } from "./stoppable-source.js";
 import type { Deadline, Expiring, TimerWheel } from "./timer-wheel.js";
 
 /** A call on its way through a client's interceptors. */
@@ -49,7 +49,7 @@ export class InterceptedResponses
   readonly #wheel: TimerWheel;
   readonly #begin: Begin;
   readonly #controller = new AbortController();
-  readonly #waiting = new Set<Waiter>();
+  readonly #waiting = new Set<Waiter<unknown>>();
   #iterated = false;
   #interception: Interception | undefined = undefined;
   #over = false;
@@ -180,7 +180,7 @@ export class InterceptedResponses
     if (this.#waiting.size > 0) this.#awaitEnd();
   }
 
-  /** The interceptors may end by themselves, perhaps better than the call would, but not take longer than all that is theirs to do. */
+  /** The interceptors have a moment to end by themselves, perhaps with an answer in place of the error; then the call ends without them. */
   #awaitEnd(): void {
     this.#patience ??= this.#clock.setTimer(() => {
       this.#patience = undefined;

@@ -8,7 +8,8 @@ export interface QueueOwner {
   onAbandoned(): void;
 }
 
-interface Waiter<T> {
+/** Who waits for a result of an iterator. */
+export interface Waiter<T> {
   readonly resolve: (result: IteratorResult<T, undefined>) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -134,4 +135,4 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
   }
 }
 
-const DONE: IteratorReturnResult<undefined> = { value: undefined, done: true };
+export const DONE: IteratorReturnResult<undefined> = { value: undefined, done: true };

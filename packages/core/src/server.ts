@@ -9,6 +9,7 @@ import type { Clock } from "./clock.js";
 import type { Implementation, ServiceDefinition } from "./definition.js";
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
+import { completeLimits } from "./limits.js";
 import { Registry, type ServiceOptions } from "./registry.js";
 import { Status } from "./status.js";
 import { transportOf } from "./transports.js";
@@ -49,7 +50,9 @@ export class Server {
         );
       }
     }
-    checkEndpointOptions(options); // an error belongs here, not to the first connection
+    // An error belongs here, not to the first connection.
+    checkEndpointOptions(options);
+    completeLimits(options.limits);
     this.#transports = transports;
     this.#options = options;
     this.#clock = clock;

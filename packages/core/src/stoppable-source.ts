@@ -1,14 +1,7 @@
-import type { CancelReason, Cancellable } from "./cancellation.js";
-import { toError } from "./cancellation.js";
+import { toError, type Cancellable, type CancelReason } from "./cancellation.js";
 import type { MessageSource } from "./definition.js";
 import { iteratorOf } from "./message-pump.js";
-
-export interface Waiter {
-  readonly resolve: (result: IteratorResult<unknown, undefined>) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-export const DONE: IteratorReturnResult<undefined> = { value: undefined, done: true };
+import { DONE, type Waiter } from "./message-queue.js";
 
 /**
  * A user's source of messages as an AsyncIterable for interceptors, which can be stopped while a message is awaited. To stop an async
@@ -22,7 +15,7 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   #stopped: Promise<unknown> | undefined = undefined;
   /** What it was stopped with, while nobody has been told. */
   #error: Error | undefined = undefined;
-  readonly #waiting = new Set<Waiter>();
+  readonly #waiting = new Set<Waiter<unknown>>();
 
   constructor(source: MessageSource<unknown>) {
     this.#source = source;

@@ -2,7 +2,6 @@ import { expect } from "chai";
 import { RpcError, Server, Status, type EndpointOptions } from "@sluice/core";
 import { Emitter } from "#core/emitter.js";
 import { connectPair, rejection } from "./session/fixture.js";
-import { withUncaught } from "./uncaught.js";
 
 describe("the options of a server", () => {
   for (const options of [
@@ -51,14 +50,14 @@ describe("a listener that throws", () => {
     });
     emitter.on("event", (number) => void told.push(number));
     const thrown: string[] = [];
-    await withUncaught(
-      ({ message }) => thrown.push(message),
-      async () => {
-        emitter.emit("event", 5);
-        expect(told).to.deep.equal([5]);
-        await new Promise((resolve) => setImmediate(resolve));
-      },
-    );
+    process.setUncaughtExceptionCaptureCallback(({ message }) => thrown.push(message));
+    try {
+      emitter.emit("event", 5);
+      expect(told).to.deep.equal([5]);
+      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      process.setUncaughtExceptionCaptureCallback(null);
+    }
     expect(thrown).to.deep.equal(["by a listener"]);
   });
 });

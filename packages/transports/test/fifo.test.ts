@@ -29,7 +29,6 @@ import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { nativeTransports, nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
 import { freshPath } from "./subjects.js";
-import { withUncaught } from "./uncaught.js";
 
 const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 const isRoot = process.geteuid!() === 0;
@@ -422,20 +421,20 @@ const STEM = `.sluice-${TOKEN.toString("hex")}`;
     it("goes on when allowPeer throws", async () => {
       await listeners.pop()!.close();
       const thrown: string[] = [];
-      await withUncaught(
-        ({ message }) => thrown.push(message),
-        async () => {
-          let asked = 0;
-          await listen({
-            allowPeer: () => {
-              if (++asked === 1) throw new Error("by allowPeer");
-              return true;
-            },
-          });
-          await refusal(connect(), Status.UNAVAILABLE);
-          await echoes();
-        },
-      );
+      process.setUncaughtExceptionCaptureCallback(({ message }) => thrown.push(message));
+      try {
+        let asked = 0;
+        await listen({
+          allowPeer: () => {
+            if (++asked === 1) throw new Error("by allowPeer");
+            return true;
+          },
+        });
+        await refusal(connect(), Status.UNAVAILABLE);
+        await echoes();
+      } finally {
+        process.setUncaughtExceptionCaptureCallback(null);
+      }
       expect(thrown).to.deep.equal(["by allowPeer"]);
     });
 

@@ -23,7 +23,6 @@ import { Endpoint, makeFrame } from "@sluice/transport-contract";
 import { nativeTransports, nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
 import { freshPath } from "./subjects.js";
-import { withUncaught } from "./uncaught.js";
 
 const isRoot = process.geteuid!() === 0;
 const STRANGER = 65534;
@@ -163,25 +162,25 @@ const STRANGER = 65534;
 
     it("go on when what the handler of one has put off throws", async () => {
       const thrown: string[] = [];
-      await withUncaught(
-        ({ message }) => thrown.push(message),
-        async () => {
-          let frames = 0;
-          await sendTwice(() => {
-            if (++frames === COUNT + 4) {
-              process.nextTick(() => {
-                throw new Error("put off by nextTick");
-              });
-              queueMicrotask(() => {
-                throw new Error("put off by queueMicrotask");
-              });
-            }
-            // The last handler's turn has to end before all is told.
-            if (frames === 2 * COUNT) connections.slice(COUNT).forEach(send);
-            return frames === 3 * COUNT;
-          });
-        },
-      );
+      process.setUncaughtExceptionCaptureCallback(({ message }) => thrown.push(message));
+      try {
+        let frames = 0;
+        await sendTwice(() => {
+          if (++frames === COUNT + 4) {
+            process.nextTick(() => {
+              throw new Error("put off by nextTick");
+            });
+            queueMicrotask(() => {
+              throw new Error("put off by queueMicrotask");
+            });
+          }
+          // The last handler's turn has to end before all is told.
+          if (frames === 2 * COUNT) connections.slice(COUNT).forEach(send);
+          return frames === 3 * COUNT;
+        });
+      } finally {
+        process.setUncaughtExceptionCaptureCallback(null);
+      }
       expect(thrown).to.have.members(["put off by nextTick", "put off by queueMicrotask"]);
     });
   });

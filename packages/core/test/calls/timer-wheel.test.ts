@@ -3,7 +3,6 @@ import { systemClock, type Clock, type Timer } from "@sluice/core";
 import { TimerWheel, type Deadline, type Expiring } from "#core/timer-wheel.js";
 import { SimulatedClock } from "../session/simulation/clock.js";
 import { Random } from "../session/simulation/random.js";
-import { withUncaught } from "../uncaught.js";
 
 const DAY_MS = 86_400_000;
 
@@ -88,16 +87,16 @@ describe("a timer wheel", () => {
     });
     const others = [new Entry(clock), new Entry(clock), new Entry(clock)];
     const thrown: string[] = [];
-    await withUncaught(
-      ({ message }) => thrown.push(message),
-      async () => {
-        others[0]!.addTo(wheel, clock.now() + 100);
-        broken.addTo(wheel, clock.now() + 100);
-        others[1]!.addTo(wheel, clock.now() + 100);
-        clock.advance(104);
-        await new Promise((resolve) => setImmediate(resolve));
-      },
-    );
+    process.setUncaughtExceptionCaptureCallback(({ message }) => thrown.push(message));
+    try {
+      others[0]!.addTo(wheel, clock.now() + 100);
+      broken.addTo(wheel, clock.now() + 100);
+      others[1]!.addTo(wheel, clock.now() + 100);
+      clock.advance(104);
+      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      process.setUncaughtExceptionCaptureCallback(null);
+    }
     expect(thrown).to.deep.equal(["by a deadline"]);
     others[2]!.addTo(wheel, clock.now() + 100);
     clock.advance(104);
