@@ -17,6 +17,8 @@ class Socket {
   readonly received: Datagram[] = [];
   readonly errors: SystemError[] = [];
   refusals = 0;
+  /** How many datagrams had been received at the last refusal. */
+  receivedBeforeRefusal = 0;
   #waiting: (() => void)[] = [];
 
   constructor(peerPort?: number, address = "127.0.0.1") {
@@ -28,6 +30,7 @@ class Socket {
       },
       onRefused: () => {
         this.refusals++;
+        this.receivedBeforeRefusal = this.received.length;
         wake();
       },
       onError: (error) => void this.errors.push(error),
@@ -174,6 +177,18 @@ describe("datagrams", function () {
     expect(() => closed.channel.largestDatagram({ address: "::1", port: 1 })).to.throw(TypeError, "closed");
     const open = socket();
     expect(() => open.channel.largestDatagram({ address: "nowhere", port: 1 })).to.throw(TypeError);
+  });
+
+  it("that a peer sent before it went away are received before one to it is told to have been refused", async () => {
+    const server = socket();
+    const client = socket(server.port);
+    // All in one turn of the event loop: the kernel has both for the client when it asks.
+    server.send({ data: Buffer.from("my last"), port: client.port });
+    server.channel.close();
+    client.send({ data: Buffer.from("too late") });
+    await client.until(() => client.refusals === 1);
+    expect(client.receivedBeforeRefusal).to.equal(1);
+    expect(String(client.received[0]!.bytes)).to.equal("my last");
   });
 
   it("in malformed records are refused", () => {

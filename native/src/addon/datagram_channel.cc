@@ -102,8 +102,9 @@ void DatagramChannel::Send(const Napi::CallbackInfo& info) {
 }
 
 void DatagramChannel::Ready(int status) {
-  if (status != 0) TakeErrors();
-  if (!closed()) Receive();
+  // What a peer sent before it went away comes first: it may say more than that there is nobody any more.
+  Receive();
+  if (status != 0 && !closed()) TakeErrors();
   // After an error libuv polls no more by itself.
   if (!closed()) poll_->Arm(UV_READABLE);
 }
