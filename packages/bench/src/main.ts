@@ -93,7 +93,7 @@ const command = new Command("npm run bench --")
   )
   .option(
     "--rounds <n>",
-    "how often to repeat each scenario; fewer with --quick on a slow machine",
+    "how often to repeat each scenario, however long it takes; fewer with --quick on a slow machine",
     positiveInteger,
   )
   .option(
@@ -184,7 +184,7 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
   if (wanted.length === 0 && idleConnections === undefined && !polling && !resources) {
     throw new Error(`no scenario's id contains ${options.only!.join(" or ")}; --list prints the ids`);
   }
-  const plan = options.quick ? QUICK : options.full ? FULL : DEFAULT;
+  const plan = planOf(options);
   const placement = placementOf(options);
   const machine = describeMachine();
   if (machine.loadAverage > BUSY_LOAD_AVERAGE) {
@@ -200,8 +200,7 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
     placement: placement ?? null,
     versions: versions(packagesOf(resources ? Object.keys(implementations) : namesOf(wanted))),
   };
-  const rounds = options.rounds ?? plan.rounds;
-  const measured = await measure(wanted, { ...plan, rounds, placement }, show);
+  const measured = await measure(wanted, { ...plan, placement }, show);
   const skipped = [...measured.skipped];
   const skip = (implementation: string, transport: string, error: unknown) =>
     skipped.push({ implementation, transport, reason: withCauses(error) });
@@ -233,6 +232,13 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
   const sizes = resources ? measureSizes(Object.keys(implementations)) : [];
   const rows = makeRows(measured.scenarios, measured.slices);
   return { ...about, ...rows, skipped, idle, polling: polled, held, allocation, startUp, sizes };
+}
+
+/** As many rounds as are asked for take as long as they take, but what is quick stays so. */
+function planOf({ quick, full, rounds }: Options): Plan {
+  const plan = quick ? QUICK : full ? FULL : DEFAULT;
+  if (rounds === undefined) return plan;
+  return quick ? { ...plan, rounds } : { ...plan, rounds, budgetMs: Infinity };
 }
 
 function scenariosOf({ quick, full, only }: Options): Scenario[] {
