@@ -47,8 +47,8 @@ export interface WarmUp {
 /**
  * A process that had nothing to do for a while has given memory back, and is slow until it has got it anew, for the longer the more it
  * allocates; and so is one that had only small messages, until it has got what large ones need. So before its first small ones in a round,
- * and before its first large ones, it is loaded with those that have the most bytes under way, in steps, until one was no faster than those
- * before.
+ * and before its first large ones, it is loaded with the smallest of them, the most in flight, in steps, until one was no faster than
+ * those before.
  */
 export interface Waking {
   readonly stepMs: number;
@@ -102,10 +102,7 @@ export async function measure(
     const { leadInMs, sliceMs } = plan.timing;
     const { waking } = plan;
     const wake = async (sleeping: string, { stepMs, mostMs }: Waking, round: string) => {
-      const scenario = warmUps
-        .map((one) => one.scenario)
-        .filter((one) => memoryOf(one) === sleeping)
-        .reduce((most, one) => (bytesUnderWay(one) > bytesUnderWay(most) ? one : most));
+      const { scenario } = warmUps.find((one) => memoryOf(one.scenario) === sleeping)!;
       let best = 0;
       for (let spentMs = 0; spentMs < mostMs; spentMs += stepMs) {
         const step = await pool.load(scenario, stepMs, `${round}: waking`);
@@ -281,10 +278,6 @@ export function planWarmUp(
 /** Names what must have got its memory before a scenario is as fast as it will be. */
 function memoryOf(scenario: Scenario): string {
   return `${sizeOf(scenario)} messages of ${connectionsOf(scenario)}`;
-}
-
-function bytesUnderWay({ bytes, inFlight }: Scenario): number {
-  return bytes * inFlight;
 }
 
 function sizeOf({ bytes }: Scenario): "small" | "large" {
