@@ -13,6 +13,7 @@ import { defaultPlacement, type Placement } from "./placement.js";
 import { measurePolling, POLLING, type PollingResult } from "./polling.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
+import { publish } from "./documents.js";
 import { comparisonReport, markdownReport, terminalReport } from "./report.js";
 import { makeRows, RESULT_FIELDS, type BenchResult } from "./result.js";
 import { measure, type Plan } from "./runner.js";
@@ -45,6 +46,7 @@ interface Options {
   json?: string;
   html?: string;
   markdown?: boolean;
+  publish?: boolean;
   compare?: string;
   list?: boolean;
   profile?: string;
@@ -115,6 +117,10 @@ const command = new Command("npm run bench --")
   .option("--html <file>", "write a page with charts and tables here")
   .option("--compare <file>", "say what changed beyond noise since an older result, written by --json")
   .option("--markdown", "print the tables in markdown")
+  .option(
+    "--publish",
+    "make the result the one that this repository's documents show: write their tables and docs/figures/default.json",
+  )
   .option("--from <file>", "instead of measuring, take a result written by --json")
   .option("--list", "print the scenarios' ids and do nothing else")
   .option(
@@ -155,6 +161,7 @@ async function main(options: Options): Promise<void> {
     progress.end();
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);
     if (options.html !== undefined) writeFileSync(options.html, htmlReport(result));
+    if (options.publish) publish(result);
     const colour = process.stdout.isTTY && process.stdout.hasColors();
     console.log(options.markdown ? markdownReport(result) : terminalReport(result, colour));
     if (older !== undefined) console.log(comparisonReport(compare(older, result), colour));

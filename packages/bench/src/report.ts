@@ -73,17 +73,31 @@ export function comparisonReport(
 }
 
 export function markdownReport(result: BenchResult): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  const tables = sections(result).map(({ title, head, body, words }) =>
-    [
-      `### ${title}\n`,
-      line(head),
-      line(head.map((_, index) => (index < words ? "---" : "--:"))),
-      ...body.map(line),
-      "",
-    ].join("\n"),
+  const tables = sections(result).map(
+    ({ title, head, body, words }) => `### ${title}\n\n${markdownTable(head, body, words)}`,
   );
   return [provenance(result), ...tables].join("\n");
+}
+
+/** Its columns are set under each other, as Prettier does. */
+export function markdownTable(
+  head: readonly string[],
+  body: readonly (readonly string[])[],
+  words: number,
+): string {
+  const widths = head.map((cell, column) =>
+    Math.max(3, ...[cell, ...body.map((row) => row[column])].map(({ length }) => length)),
+  );
+  const line = (cells: readonly string[]) => {
+    const padded = cells.map((cell, column) =>
+      column < words ? cell.padEnd(widths[column]) : cell.padStart(widths[column]),
+    );
+    return `| ${padded.join(" | ")} |\n`;
+  };
+  const rule = widths.map((width, column) =>
+    column < words ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
+  );
+  return [head, rule, ...body].map(line).join("");
 }
 
 /** When, where and with what the result was made: a line each. */
@@ -300,7 +314,7 @@ function figures(row: Row): string[] {
   ];
 }
 
-function formatCount(value: number): string {
+export function formatCount(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
 

@@ -100,7 +100,7 @@ describe("results", () => {
 
   it("print as tables for a terminal and in markdown", () => {
     expect(terminalReport(fast, false)).to.contain("Call options").and.not.contain("\x1b");
-    const markdown = markdownReport(fast);
+    const markdown = markdownReport(fast).replaceAll(/ +/g, " ");
     expect(markdown).to.contain("`npm run bench -- --quick`, begun 2026-01-02");
     expect(markdown).to.contain(
       "| sluice | unix | unary | 64 KiB | 64 | 200,000 | 200,000 to 200,000 | 5.00 | 10.0 |",
