@@ -489,11 +489,12 @@ export class Channel implements SessionOwner, Acceptor {
     responses = new ResponseQueue(),
   ): AsyncIterable<unknown> {
     const wait = (options: CallOptions): void =>
-      void this.#whenReady(options).then(begin, (error: unknown) =>
+      void this.#whenReady(options, responses).then(begin, (error: unknown) =>
         responses.end(RpcError.from(error), true),
       );
     const begin = ({ session, expireAt }: Ready): void => {
       if (responses.abandoned) return;
+      responses.leave = undefined;
       // It has been lost again since.
       if (!session.ready) return wait(this.#withExpiry(options, expireAt));
       const call = new StreamResponseCall(session, method, responses);
@@ -556,17 +557,35 @@ export class Channel implements SessionOwner, Acceptor {
         metadata,
         waitForReady: options.waitForReady,
         lendBytes: options.lendBytes,
-        onHeader: (header) => void call.header.merge(header),
+        onHeader: (header) => {
+          call.header.merge(header);
+          // Headers that came by themselves are told at once: the caller may wait for them before it sends anything.
+          queueMicrotask(() => {
+            if (!isOpen || responses.hasRun) return;
+            try {
+              reports.onHeader();
+            } catch (error) {
+              responses.call!.reject(error as RpcError);
+            }
+          });
+        },
         onTrailer: (trailer) => void call.trailer.merge(trailer),
       };
       return this.#callForStream(method, requests, false, inward, responses);
     };
+    let headerTold = false;
     const reports = {
-      onHeader: (header: Metadata) => void (over || options.onHeader?.(header)),
-      onTrailer: (trailer: Metadata) => void (over || options.onTrailer?.(trailer)),
+      onHeader() {
+        if (over || headerTold) return;
+        headerTold = true;
+        tell(options.onHeader, call.header);
+      },
+      onTrailer() {
+        if (!over) tell(options.onTrailer, call.trailer);
+      },
     };
     return {
-      responses: reporting(compose(this.#interceptors, last)(call), call, reports),
+      responses: reporting(compose(this.#interceptors, last)(call), reports),
       get mayHaveRun() {
         return inner.length > 0;
       },
@@ -604,8 +623,11 @@ export class Channel implements SessionOwner, Acceptor {
     );
   }
 
-  /** A session that is ready for calls. Rejects when there is none to wait for, or the call's time is up. */
-  #whenReady(options: CallOptions): Promise<Ready> {
+  /**
+   * A session that is ready for calls. Rejects when there is none to wait for, the call's time is up, or nobody wants its responses any
+   * more.
+   */
+  #whenReady(options: CallOptions, responses?: ResponseQueue): Promise<Ready> {
     const session = this.#session;
     if (session?.ready === true) return Promise.resolve({ session, expireAt: undefined });
     if (this.#closing !== undefined) return Promise.reject(closedError());
@@ -623,6 +645,7 @@ export class Channel implements SessionOwner, Acceptor {
       );
       waiting.add(waiter);
       waiter.start(options, this.#clock);
+      if (responses !== undefined) responses.leave = () => waiter.reject(abandonedError());
     });
   }
 
@@ -701,26 +724,36 @@ class SessionWaiter implements Expiring {
 
 const NO_SERVICES = new Registry([]);
 
+function abandonedError(): RpcError {
+  return new RpcError(Status.CANCELLED, "the caller wants no more responses");
+}
+
 function closedError(): RpcError {
   return new RpcError(Status.FAILED_PRECONDITION, "the channel has been closed; connect again to make calls");
+}
+
+/** What a callback throws ends its call. */
+function tell(callback: ((metadata: Metadata) => void) | undefined, metadata: Metadata): void {
+  try {
+    callback?.(metadata);
+  } catch (error) {
+    throw RpcError.from(error, Status.CANCELLED);
+  }
 }
 
 /** Tell the caller's `onHeader` and `onTrailer` what the interceptors left of them. */
 async function* reporting(
   responses: AsyncIterable<unknown>,
-  call: InterceptedCall,
-  { onHeader, onTrailer }: { onHeader(header: Metadata): void; onTrailer(trailer: Metadata): void },
+  { onHeader, onTrailer }: { onHeader(): void; onTrailer(): void },
 ): AsyncGenerator<unknown> {
-  let first = true;
   try {
     for await (const response of responses) {
-      if (first) onHeader(call.header);
-      first = false;
+      onHeader();
       yield response;
     }
   } finally {
-    if (first) onHeader(call.header);
-    onTrailer(call.trailer);
+    onHeader();
+    onTrailer();
   }
 }
 

@@ -304,7 +304,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
   protected abstract fail(error: RpcError, afterMessages: boolean): void;
 
   /** End the call with an error of this side. Harmless when it is over. */
-  protected reject(error: RpcError): void {
+  reject(error: RpcError): void {
     if (this.is(Mark.Settled)) return;
     const { code, message, details, metadata } = error;
     const mayHaveRun = this.wasOpened;
@@ -511,6 +511,8 @@ export class ResponseQueue implements QueueOwner {
   abandoned = false;
   /** The peer has answered, or the call ended in a way that does not tell whether it has run. */
   hasRun = false;
+  /** Called when the user gives up: whatever the call waits for need not remember it. */
+  leave: (() => void) | undefined = undefined;
   readonly #onEnd: (() => void) | undefined;
 
   /** `onEnd` is called when the call is over, or abandoned. */
@@ -534,6 +536,7 @@ export class ResponseQueue implements QueueOwner {
 
   onAbandoned(): void {
     this.abandoned = true;
+    this.leave?.();
     this.call?.abandon();
     this.#onEnd?.();
   }

@@ -38,7 +38,8 @@ const PATIENCE_MS = 4;
 const MAX_TIME = 8.64e15;
 
 /**
- * What the caller iterates of a call with interceptors, which begin with the first `next`. They are told by a signal when the call is
+ * What the caller iterates of a call with interceptors. Like any call it begins at once, with the first response, which waits for the caller.
+ * Interceptors are told by a signal when the call is
  * cancelled or its deadline passes; if that does not end what they give, because they wait for something else, the call ends without them.
  */
 export class InterceptedResponses
@@ -50,6 +51,8 @@ export class InterceptedResponses
   readonly #begin: Begin;
   readonly #controller = new AbortController();
   readonly #waiting = new Set<Waiter<unknown>>();
+  /** What the caller has not asked for yet. */
+  #first: Promise<IteratorResult<unknown, undefined>> | undefined;
   #iterated = false;
   #interception: Interception | undefined = undefined;
   #over = false;
@@ -72,6 +75,9 @@ export class InterceptedResponses
     } catch (error) {
       this.#failure = RpcError.from(error, Status.INTERNAL);
     }
+    this.#first = this.#draw();
+    // Who asks for it is told why it fails.
+    this.#first.catch(() => {});
   }
 
   [Symbol.asyncIterator](): this {
@@ -81,6 +87,12 @@ export class InterceptedResponses
   }
 
   next(): Promise<IteratorResult<unknown, undefined>> {
+    const first = this.#first;
+    this.#first = undefined;
+    return first ?? this.#draw();
+  }
+
+  #draw(): Promise<IteratorResult<unknown, undefined>> {
     if (this.#over) return Promise.resolve(DONE);
     try {
       this.#interception ??= this.#start();
@@ -154,6 +166,7 @@ export class InterceptedResponses
     const responses = this.#interception?.responses;
     const over = this.#over;
     const waiting = [...this.#waiting];
+    this.#first = undefined;
     this.#finish();
     if (responses === undefined || over) return DONE;
     if (waiting.length > 0) {

@@ -306,10 +306,7 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
 
   #stream(source: unknown): void {
     if (!isSource(source)) {
-      const text =
-        `the handler of ${this.bound.info.path}, or an interceptor, returned no stream: ` +
-        `it must be an AsyncIterable, an Iterable or an Observable, not ${source === null ? "null" : typeof source}`;
-      return this.onHandlerError(new RpcError(Status.INTERNAL, text));
+      return this.onHandlerError(noStreamError(this.bound.info, source));
     }
     let pump: MessagePump;
     try {
@@ -376,7 +373,11 @@ export class ServerCall extends Stream implements AcceptedStream, QueueOwner, Si
           );
       const result = bound.handler(input, context);
       if (!definition.responseStream) yield await result;
-      else yield* stoppable((isSource(result) ? result : await result) as MessageSource<unknown>);
+      else {
+        const source: unknown = isSource(result) ? result : await result;
+        if (!isSource(source)) throw noStreamError(bound.info, source);
+        yield* stoppable(source);
+      }
     })(call);
   }
 
@@ -538,6 +539,15 @@ class CallContext implements ServerContext {
       throw new RpcError(Status.FAILED_PRECONDITION, `the ${what} of ${this.method} have been sent already`);
     }
   }
+}
+
+/** Of a handler, or an interceptor, that should have returned a stream. */
+function noStreamError({ path }: MethodInfo, returned: unknown): RpcError {
+  return new RpcError(
+    Status.INTERNAL,
+    `the handler of ${path}, or an interceptor, returned no stream: ` +
+      `it must be an AsyncIterable, an Iterable or an Observable, not ${returned === null ? "null" : typeof returned}`,
+  );
 }
 
 /** What a handler is told that reads on after its response: not that there were no more requests. */

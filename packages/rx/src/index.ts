@@ -57,12 +57,9 @@ function observe(
 ): Observable<unknown> {
   return new Observable((subscriber) => {
     const controller = new AbortController();
-    const { signal } = options;
-    const forward = () => controller.abort(signal?.reason);
-    if (signal?.aborted === true) forward();
-    else signal?.addEventListener("abort", forward);
+    const leave = options.signal === undefined ? undefined : follow(options.signal, controller);
     subscriber.add(() => {
-      signal?.removeEventListener("abort", forward);
+      leave?.();
       controller.abort();
     });
 
@@ -80,4 +77,28 @@ function observe(
     };
     run().catch((error: unknown) => subscriber.error(error));
   });
+}
+
+/** Those that follow a signal. One listener serves them all: Node warns of more than ten. */
+const followers = new WeakMap<AbortSignal, Set<AbortController>>();
+
+/** Have `controller` aborted with `signal`, until the function that this returns is called. */
+function follow(signal: AbortSignal, controller: AbortController): () => void {
+  if (signal.aborted) {
+    controller.abort(signal.reason);
+    return () => {};
+  }
+  let all = followers.get(signal);
+  if (all === undefined) followers.set(signal, (all = new Set()));
+  const following = all;
+  if (following.size === 0) signal.addEventListener("abort", abortFollowers);
+  following.add(controller);
+  return () => {
+    following.delete(controller);
+    if (following.size === 0) signal.removeEventListener("abort", abortFollowers);
+  };
+}
+
+function abortFollowers(this: AbortSignal): void {
+  for (const controller of [...followers.get(this)!]) controller.abort(this.reason);
 }

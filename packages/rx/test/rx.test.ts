@@ -1,4 +1,4 @@
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { type Channel, connect, createServer, RpcError, type Server, Status } from "@sluice/node";
 import { rxClient, type RxClient } from "@sluice/rx";
 import { expect } from "chai";
@@ -141,6 +141,17 @@ describe("rxClient", () => {
     controller.abort();
     const error = await waiting.catch((reason: unknown) => reason);
     expect(error).to.include({ code: Status.CANCELLED });
+  });
+
+  it("has one listener at a signal that many calls have, and none when they are over", async () => {
+    const { signal } = new AbortController();
+    const listeners = () => getEventListeners(signal, "abort").length;
+    const subscriptions = Array.from({ length: 30 }, () => numbers.sum(NEVER, { signal }).subscribe());
+    expect(listeners()).to.equal(1);
+    for (const subscription of subscriptions) subscription.unsubscribe();
+    expect(listeners()).to.equal(0);
+    expect(await firstValueFrom(numbers.double({ n: 1 }, { signal }))).to.deep.equal({ n: 2 });
+    expect(listeners()).to.equal(0);
   });
 
   it("does not start a call whose signal is aborted already", async () => {

@@ -1,6 +1,13 @@
 /** What interceptors must not stand in the way of; what they see and may do is in the conformance suite. */
 import { expect } from "chai";
-import { RpcError, Status, type CallOptions, type Interceptor } from "@sluice/core";
+import {
+  RpcError,
+  Status,
+  type CallOptions,
+  type Interceptor,
+  type Metadata,
+  type ServerContext,
+} from "@sluice/core";
 import { connectPair, IDLE, part, rejection } from "../session/fixture.js";
 import type { Part } from "../session/simulation/service.js";
 
@@ -36,6 +43,12 @@ class SilentObservable {
     observer.next(part(1));
     return { unsubscribe: () => void this.stopped++ };
   }
+}
+
+async function collect<T>(messages: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const message of messages) all.push(message);
+  return all;
 }
 
 describe("interceptors of a client", () => {
@@ -282,6 +295,93 @@ describe("interceptors of a client", () => {
     await other.simulation.run();
     expect(await late).to.include({ code: Status.DEADLINE_EXCEEDED });
     expect(told).to.deep.equal([]);
+  });
+
+  it("let headers that come by themselves through to who waits for them before he sends anything", async () => {
+    const { simulation, calls, usage } = await connectPair({
+      client: { interceptors: [passing] },
+      server: {
+        implementation: {
+          async *bidi(requests: AsyncIterable<Part>, context: ServerContext) {
+            context.setHeader("ready", "yes");
+            context.sendHeader();
+            yield* requests;
+          },
+        },
+      },
+    });
+    const told: unknown[] = [];
+    let ready = () => {};
+    const isReady = new Promise<void>((resolve) => (ready = resolve));
+    async function* requests() {
+      await isReady;
+      yield part(1);
+    }
+    const onHeader = (header: Metadata) => {
+      told.push(header.get("ready"));
+      ready();
+    };
+    const responses = collect(calls.bidi(requests(), { timeoutMs: 1000, onHeader }));
+    await simulation.run();
+    expect((await responses).map(({ index }) => index)).to.deep.equal([1]);
+    expect(told).to.deep.equal(["yes"]);
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
+  });
+
+  it("make a call fail by what its callbacks throw, as a call without any", async () => {
+    for (const callback of ["onHeader", "onTrailer"] as const) {
+      for (const early of [false, true]) {
+        const { simulation, calls, usage } = await connectPair({
+          client: { interceptors: [passing] },
+          server: {
+            implementation: {
+              async *serverStream(_: Part, context: ServerContext) {
+                if (early) context.sendHeader();
+                await simulation.sleep(10);
+                yield part(1);
+              },
+            },
+          },
+        });
+        const throwing = {
+          [callback]: () => {
+            throw new TypeError("oops");
+          },
+        };
+        const failed = rejection(collect(calls.serverStream(part(0), throwing)));
+        await simulation.run();
+        expect(await failed).to.include({ code: Status.CANCELLED, message: "oops", mayHaveRun: true });
+        expect(usage()).to.deep.equal([IDLE, IDLE]);
+      }
+    }
+  });
+
+  it("do not put off a stream until its responses are read", async () => {
+    const seen: string[] = [];
+    const { simulation, calls, usage } = await connectPair({
+      client: { interceptors: [passing] },
+      server: {
+        implementation: {
+          async *bidi(requests: AsyncIterable<Part>) {
+            for await (const { index } of requests) {
+              seen.push(`got ${index}`);
+              yield part(index);
+            }
+          },
+        },
+      },
+    });
+    const responses = calls.bidi([part(1), part(2)]);
+    await simulation.run();
+    expect(seen).to.deep.equal(["got 1", "got 2"]);
+    const read = collect(responses);
+    await simulation.run();
+    expect((await read).map(({ index }) => index)).to.deep.equal([1, 2]);
+    // Nor does what fails before that go unhandled.
+    const failing = calls.serverStream(part(0), { timeoutMs: -1 });
+    await simulation.run();
+    expect(await rejection(collect(failing))).to.include({ code: Status.INVALID_ARGUMENT });
+    expect(usage()).to.deep.equal([IDLE, IDLE]);
   });
 
   it("let the caller leave while a response is awaited", async () => {

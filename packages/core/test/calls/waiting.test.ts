@@ -68,6 +68,21 @@ describe("a call that waits for a connection", () => {
     });
   }
 
+  it("is forgotten when its caller wants no responses any more", async () => {
+    const { simulation, channel, arrive } = connectingChannel({ maxQueuedCalls: 2 });
+    const calls = channel.client(TestDefinition);
+    for (let left = 0; left < 10; left++) {
+      const responses = calls.serverStream(part(0))[Symbol.asyncIterator]();
+      const next = responses.next();
+      await responses.return!();
+      expect(await next).to.deep.equal({ value: undefined, done: true });
+    }
+    const call = rejection(calls.unary(part(0), { timeoutMs: TIMEOUT_MS }));
+    arrive();
+    await simulation.run(2 * TIMEOUT_MS);
+    expect(await call).to.include({ code: Status.DEADLINE_EXCEEDED, mayHaveRun: true });
+  });
+
   it("is refused at once for options that cannot be, and takes nobody's place", async () => {
     // One waits already: `connect`.
     const { simulation, channel, arrive } = connectingChannel({ maxQueuedCalls: 2 });
