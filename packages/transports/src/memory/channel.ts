@@ -2,15 +2,17 @@ import { END, START, type ByteChannel, type ByteChannelHandler, type WriteSlab }
 import { giveSlab, nextId, readSlab, takeSlab } from "../stream/slabs.js";
 
 /**
- * Deliveries made as microtasks before the next one waits for the event loop to turn. Two ends that answer each other from
- * microtasks would otherwise keep every timer and socket of the process waiting for ever.
+ * Work done in microtasks before what follows waits for the event loop to turn. Two ends that answer each other from microtasks would
+ * otherwise keep every timer and socket of the process waiting for ever. Each delivery is one piece of it, and so is each `PIECE_BYTES` that
+ * it carries: they may be hundreds of messages.
  */
-const MICROTASKS_PER_TURN = 128;
+const PIECES_PER_TURN = 128;
+const PIECE_BYTES = 4096;
 
-let deliveries = 0;
+let pieces = 0;
 
 function startTurn(): void {
-  deliveries = 0;
+  pieces = 0;
 }
 
 /** One end of a byte channel inside one thread. Its slab is copied into the other end's reading slab in a microtask. */
@@ -55,7 +57,7 @@ export class MemoryChannel implements ByteChannel {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    if (deliveries < MICROTASKS_PER_TURN) queueMicrotask(this.#deliver);
+    if (pieces < PIECES_PER_TURN) queueMicrotask(this.#deliver);
     else setImmediate(this.#deliver);
   }
 
@@ -64,7 +66,7 @@ export class MemoryChannel implements ByteChannel {
   }
 
   #onTurn(): void {
-    if (deliveries++ === 0) setImmediate(startTurn);
+    if (pieces++ === 0) setImmediate(startTurn);
     this.#scheduled = false;
     const peer = this.#peer!;
     if (!peer.#started && !peer.#closed) return;
@@ -76,6 +78,7 @@ export class MemoryChannel implements ByteChannel {
         const start = words[START]!;
         const length = Math.min(end - start, readSlab.length - peer.#carried);
         words[START] = start + length;
+        pieces += Math.floor(length / PIECE_BYTES);
         if (peer.#closed) continue;
         readSlab.set(memory.subarray(start, start + length), peer.#carried);
         peer.#carried = peer.#handler!.onRead(peer.#carried + length);
