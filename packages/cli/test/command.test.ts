@@ -220,7 +220,7 @@ service Painter { rpc Paint(Everything) returns (Everything); }
 `;
   const needed =
     "Array BigInt Boolean Builtin DeepPartial Map Math MessageFns Number Partial ReadonlyArray String Uint8Array PainterDefinition " +
-    "colorFromJSON protobufPackage isSet globalThis class string undefined";
+    "colorFromJSON protobufPackage isSet globalThis class string undefined exports require";
   for (const kind of ["message", "enum"]) {
     it(`refuses each ${kind} whose name the generated code needs, and writes nothing`, async () => {
       const names = needed.split(" ");
@@ -247,6 +247,42 @@ service Painter { rpc Paint(Everything) returns (Everything); }
       ["generate", "proto", "--out", "gen"],
       "proto/deep/b.proto:4:1: the name Map means something else in the code generated for a.proto",
     );
+  });
+
+  it("refuses names of which the code would have two, where the second is declared", async () => {
+    workspace.write(
+      "proto/a.proto",
+      `syntax = "proto3";
+package p;
+enum Color { RED = 0; UNRECOGNIZED = 1; }
+message Paint {
+  enum Kind {
+    OIL = 0;
+    UNRECOGNIZED = 1;
+  }
+  oneof some_color { Color color = 1; }
+  string someColor = 2;
+}
+service Painter {
+  rpc Get(Paint) returns (Paint);
+  rpc get(Paint) returns (Paint);
+}
+enum kind_of { A = 0; }
+enum KindOf { B = 0; }
+enum Object { C = 0; }
+`,
+    );
+    const inCode = "in the code generated for a.proto: rename";
+    await fails(
+      ["generate", "proto", "--out", "gen"],
+      `proto/a.proto:3:23: the value UNRECOGNIZED of Color means something else ${inCode} it\n`,
+      `proto/a.proto:7:5: the value UNRECOGNIZED of Paint_Kind means something else ${inCode} it\n`,
+      `proto/a.proto:4:1: two fields or oneofs of Paint are called someColor ${inCode} one\n`,
+      `proto/a.proto:14:3: two methods of Painter, one of them get, are called the same ${inCode} one\n`,
+      `proto/a.proto:17:1: the name KindOf means something else ${inCode} it`,
+      `proto/a.proto:18:1: the name Object means something else ${inCode} it`,
+    );
+    expect(() => workspace.files("gen")).to.throw("ENOENT");
   });
 
   it("passes lint and breaking on to buf", async () => {
