@@ -11,7 +11,9 @@
  * until it is given to a `ByteChannel` or to `closeFd`; no other way of closing it is right, since what a worker never
  * gave back is closed when the worker ends. Every descriptor is made close-on-exec.
  */
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** An error of a system call. Its message names the call, the error and what it was about. */
@@ -654,16 +656,21 @@ interface Binding extends Native {
 
 function load(): { binding: Binding } | { reason: string } {
   if (process.env["SLUICE_NATIVE"] === "0") return { reason: "disabled by SLUICE_NATIVE=0" };
-  const require = createRequire(import.meta.url);
-  const root = fileURLToPath(new URL("..", import.meta.url));
+  let root: string | undefined;
   try {
+    // In a bundle of CommonJS there is no `import.meta.url`.
+    root = fileURLToPath(new URL("..", import.meta.url));
+    const require = createRequire(import.meta.url);
     return { binding: (require("node-gyp-build") as (root: string) => Binding)(root) };
   } catch (error) {
     const cause = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    const isBundled = root === undefined || !existsSync(join(root, "binding.gyp"));
     return {
       reason:
         `@sluice/native has no build for ${process.platform}-${process.arch} that loads here (${cause}); ` +
-        `on Linux with a C++ compiler, "npm run build" in ${root} makes one`,
+        (isBundled
+          ? "keep it out of the bundle (with esbuild: --external:@sluice/native) and install it beside that"
+          : `on Linux with a C++ compiler, "npm run build" in ${root} makes one`),
     };
   }
 }

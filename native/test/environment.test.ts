@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { once } from "node:events";
@@ -192,4 +192,23 @@ describe("without the addon", function () {
     expect(why).to.include(`no build for ${process.platform}-${process.arch}`).and.include("npm run build");
     expect(code).to.equal(0);
   });
+
+  for (const [format, meta] of [
+    ["ES modules", "import.meta"],
+    ["CommonJS", "({})"], // what esbuild makes of import.meta
+  ] as const) {
+    it(`a bundle of ${format} loads without it, and the reason says to keep it out`, () => {
+      const code = readFileSync(new URL(import.meta.resolve("@sluice/native")), "utf8");
+      const directory = temporaryDirectory();
+      try {
+        const bundle = join(directory.path, "bundle.mjs");
+        writeFileSync(bundle, `${code.replaceAll("import.meta", meta)}\nconsole.log(nativeUnavailable);\n`);
+        const env = { ...process.env, SLUICE_NATIVE: "1" };
+        const why = execFileSync(process.execPath, [bundle], { encoding: "utf8", env });
+        expect(why).to.include("--external:@sluice/native").and.not.include("npm run build");
+      } finally {
+        directory.remove();
+      }
+    });
+  }
 });
