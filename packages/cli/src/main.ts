@@ -35,6 +35,7 @@ program
     const count = files === 1 ? "1 file" : `${files} files`;
     const differing = missing.length + stale.length + extra.length;
     if (!check) {
+      for (const path of extra) console.log(`removed: ${path}`);
       console.log(`${count} in ${out}, ${missing.length + stale.length} written, ${extra.length} removed`);
     } else if (differing === 0) {
       console.log(`${count} in ${out} ${files === 1 ? "is" : "are"} up to date`);

@@ -98,7 +98,8 @@ describe("sluice", function () {
     workspace.write("gen/other/c.ts", workspace.read("gen/a.ts"));
     workspace.write("gen/a.ts", `${workspace.read("gen/a.ts")}// changed\n`);
     const { stdout } = await workspace.sluice("generate", "proto/a.proto", "--out", "gen");
-    expect(stdout).to.equal("1 file in gen, 1 written, 2 removed\n");
+    expect(stdout).to.match(/^removed: .*\nremoved: .*\n1 file in gen, 1 written, 2 removed\n$/);
+    expect(stdout).to.include("removed: deep/b.ts\n").and.include("removed: other/c.ts\n");
     expect(workspace.files("gen")).to.deep.equal(["a.ts", "deep/notes.txt", "own.ts"]);
     expect(workspace.read("gen/a.ts")).not.to.include("changed");
   });
