@@ -34,7 +34,10 @@ if (!addonBuilt()) {
   }
 }
 
-/** Whether node_modules holds what package-lock.json says. Optional packages are those of other platforms. */
+/**
+ * Whether the folders that package-lock.json names hold what it says. Optional packages are those of other platforms. A copy of
+ * a checkout may lack folders that npm has noted as installed.
+ */
 function dependenciesInstalled() {
   const installedLock = join(root, "node_modules/.package-lock.json");
   if (!existsSync(installedLock)) return false;
@@ -44,7 +47,8 @@ function dependenciesInstalled() {
   return Object.entries(wanted).every(([path, entry]) => {
     if (path === "") return true;
     const found = installed[path];
-    return found === undefined ? entry.optional : identity(found) === identity(entry);
+    if (found === undefined) return entry.optional;
+    return identity(found) === identity(entry) && existsSync(join(root, path));
   });
 }
 
