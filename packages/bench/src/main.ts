@@ -1,16 +1,16 @@
 /** `npm run bench -- OPTIONS`: see `--help`. */
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
-import { measureAllocation, type AllocationResult } from "./allocation.js";
+import { measureAllocation } from "./allocation.js";
 import { compare } from "./compare.js";
 import { withCauses } from "./errors.js";
-import { measureHeld, type HeldResult } from "./held.js";
+import { measureHeld } from "./held.js";
 import { htmlReport } from "./html-report.js";
-import { measureIdle, type IdleResult } from "./idle.js";
+import { measureIdle } from "./idle.js";
 import { findImplementation, implementations } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
 import { defaultPlacement, type Placement } from "./placement.js";
-import { measurePolling, POLLING, type PollingResult } from "./polling.js";
+import { measurePolling, POLLING } from "./polling.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
 import { publish } from "./documents.js";
@@ -30,6 +30,7 @@ import {
   type Scenario,
 } from "./scenarios.js";
 import { installedSize, type SizeResult } from "./size.js";
+import { measureEach } from "./skipping.js";
 import { measureStartUp } from "./start-up.js";
 
 interface Options {
@@ -209,36 +210,40 @@ async function run(options: Options, show: (text: string) => void): Promise<Benc
   };
   const measured = await measure(wanted, { ...plan, placement }, show);
   const skipped = [...measured.skipped];
-  const skip = (implementation: string, transport: string, error: unknown) =>
-    skipped.push({ implementation, transport, reason: withCauses(error) });
+  return {
+    ...about,
+    ...makeRows(measured.scenarios, measured.slices),
+    skipped,
+    idle: await measureEach(
+      idleConnections === undefined ? [] : idleSubjects(idleConnections),
+      ([implementation, transport, connections]) => measureIdle(implementation, transport, connections, show),
+      skipped,
+    ),
+    polling: await measureEach(
+      polling ? POLLING : [],
+      (subject) => measurePolling(subject, placement, show),
+      skipped,
+    ),
+    held: await measureEach(
+      resources ? HELD : [],
+      ([implementation, transport]) => measureHeld(implementation, transport, show),
+      skipped,
+    ),
+    allocation: await measureEach(
+      resources ? ALLOCATING : [],
+      ([implementation, transport]) => measureAllocation(implementation, transport, placement, show),
+      skipped,
+    ),
+    startUp: resources ? await measureStartUp(STARTED, placement, skipped, show) : [],
+    sizes: resources ? measureSizes(Object.keys(implementations)) : [],
+  };
+}
 
-  const idle: IdleResult[] = [];
-  if (idleConnections !== undefined) {
-    idle.push(await measureIdle("sluice", "unix", idleConnections, show));
-    idle.push(await measureIdle("sluice", "shm", Math.ceil(idleConnections / 10), show));
-  }
-  const polled: PollingResult[] = [];
-  for (const subject of polling ? POLLING : []) polled.push(await measurePolling(subject, placement, show));
-  const held: HeldResult[] = [];
-  for (const [implementation, transport] of resources ? HELD : []) {
-    try {
-      held.push(await measureHeld(implementation, transport, show));
-    } catch (error) {
-      skip(implementation, transport, error);
-    }
-  }
-  const allocation: AllocationResult[] = [];
-  for (const [implementation, transport] of resources ? ALLOCATING : []) {
-    try {
-      allocation.push(await measureAllocation(implementation, transport, placement, show));
-    } catch (error) {
-      skip(implementation, transport, error);
-    }
-  }
-  const startUp = resources ? await measureStartUp(STARTED, placement, skip, show) : [];
-  const sizes = resources ? measureSizes(Object.keys(implementations)) : [];
-  const rows = makeRows(measured.scenarios, measured.slices);
-  return { ...about, ...rows, skipped, idle, polling: polled, held, allocation, startUp, sizes };
+function idleSubjects(connections: number) {
+  return [
+    ["sluice", "unix", connections],
+    ["sluice", "shm", Math.ceil(connections / 10)],
+  ] as const;
 }
 
 /** As many rounds as are asked for take as long as they take, but what is quick stays so. */

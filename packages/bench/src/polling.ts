@@ -48,15 +48,15 @@ const SAME_CPU: Timing = { leadInMs: 500, sliceMs: 1000 };
 
 /** Where it is measured: with polling and without, and what has neither calls nor polling to pay for. */
 export const POLLING = [
-  { implementation: "sluice", transport: "shm", kind: "unary" },
-  { implementation: "sluice", transport: "shm-nopoll", kind: "unary" },
-  { implementation: "sluice", transport: "unix", kind: "unary" },
-  { implementation: "sluice", transport: "unix-nopoll", kind: "unary" },
-  { implementation: "node:net", transport: "unix", kind: "echo" },
+  ["sluice", "shm", "unary"],
+  ["sluice", "shm-nopoll", "unary"],
+  ["sluice", "unix", "unary"],
+  ["sluice", "unix-nopoll", "unary"],
+  ["node:net", "unix", "echo"],
 ] as const;
 
 export async function measurePolling(
-  { implementation, transport, kind }: (typeof POLLING)[number],
+  [implementation, transport, kind]: (typeof POLLING)[number],
   placement: Placement | undefined,
   show: (text: string) => void,
 ): Promise<PollingResult> {

@@ -1,6 +1,8 @@
 /** How long a process that starts takes to its first answer: to load the library, then to connect and make a call. */
 import { Endpoints } from "./endpoints.js";
 import type { Placement } from "./placement.js";
+import type { Skipped } from "./result.js";
+import { measureEach } from "./skipping.js";
 import { median } from "./statistics.js";
 
 export interface StartUpResult {
@@ -22,35 +24,43 @@ export type StartUp = Pick<StartUpResult, "loadMs" | "firstCallMs">;
 const ROUNDS = 5;
 const TIMEOUT_MS = 60_000;
 
-/** Start a client process of each, again and again in turns. Whose server does not start is given to `skip`. */
+/** Start a client process of each, again and again in turns. What fails is added to `skipped`. */
 export async function measureStartUp(
   wanted: readonly (readonly [implementation: string, transport: string])[],
   placement: Placement | undefined,
-  skip: (implementation: string, transport: string, error: unknown) => void,
+  skipped: Skipped[],
   progress: (text: string) => void,
 ): Promise<StartUpResult[]> {
   const options = { placement };
-  const measured: { implementation: string; transport: string; server: Endpoints; starts: StartUp[] }[] = [];
+  const started = await measureEach(
+    wanted,
+    async ([implementation, transport]) => {
+      const server = await Endpoints.open(implementation, transport, options);
+      return [implementation, transport, server, [] as StartUp[]] as const;
+    },
+    skipped,
+  );
   try {
-    for (const [implementation, transport] of wanted) {
-      try {
-        const server = await Endpoints.open(implementation, transport, options);
-        measured.push({ implementation, transport, server, starts: [] });
-      } catch (error) {
-        skip(implementation, transport, error);
-      }
-    }
+    let running = started;
     for (let round = 0; round < ROUNDS; round++) {
-      for (const { implementation, transport, server, starts } of measured) {
-        progress(`start-up ${round + 1} of ${ROUNDS}: ${implementation} on ${transport}`);
-        const client = await server.addClient(transport, 0, options);
-        starts.push(
-          await client.ask<StartUp>({ startUp: { transport } } satisfies StartUpRequest, TIMEOUT_MS),
-        );
-        await client.stop();
-      }
+      running = await measureEach(
+        running,
+        async (subject) => {
+          const [implementation, transport, server, starts] = subject;
+          progress(`start-up ${round + 1} of ${ROUNDS}: ${implementation} on ${transport}`);
+          const client = await server.addClient(transport, 0, options);
+          try {
+            const request: StartUpRequest = { startUp: { transport } };
+            starts.push(await client.ask<StartUp>(request, TIMEOUT_MS));
+          } finally {
+            await client.stop();
+          }
+          return subject;
+        },
+        skipped,
+      );
     }
-    return measured.map(({ implementation, transport, starts }) => ({
+    return running.map(([implementation, transport, , starts]) => ({
       implementation,
       transport,
       loadMs: median(starts.map(({ loadMs }) => loadMs)),
@@ -58,6 +68,6 @@ export async function measureStartUp(
       rounds: starts.length,
     }));
   } finally {
-    await Promise.all(measured.map(({ server }) => server.close()));
+    await Promise.all(started.map(([, , server]) => server.close()));
   }
 }

@@ -1,7 +1,9 @@
 import { expect } from "chai";
 import { measureAllocation } from "@sluice/bench/allocation.js";
 import { measureHeld } from "@sluice/bench/held.js";
+import type { Skipped } from "@sluice/bench/result.js";
 import { installedSize } from "@sluice/bench/size.js";
+import { measureEach } from "@sluice/bench/skipping.js";
 import { measureStartUp } from "@sluice/bench/start-up.js";
 
 describe("resources", function () {
@@ -30,22 +32,52 @@ describe("resources", function () {
   });
 
   it("times start-up, without what does not start", async () => {
-    const skipped: string[] = [];
+    const skipped: Skipped[] = [];
     const [sluice, ...others] = await measureStartUp(
       [
         ["node:net", "carrier pigeon"],
         ["sluice", "unix"],
       ],
       undefined,
-      (implementation, transport, error) => skipped.push(`${implementation} ${transport}: ${error as Error}`),
+      skipped,
       () => {},
     );
     expect(others).to.deep.equal([]);
     expect(sluice).to.include({ implementation: "sluice", transport: "unix", rounds: 5 });
     expect(sluice.loadMs).to.be.above(0);
     expect(sluice.firstCallMs).to.be.above(0);
+    const reason = "node:net is not measured over carrier pigeon";
+    expect(skipped).to.deep.equal([{ implementation: "node:net", transport: "carrier pigeon", reason }]);
+  });
+
+  it("times no start-up of what stops working meanwhile, and says why", async () => {
+    const { SLUICE_NATIVE } = process.env;
+    const skipped: Skipped[] = [];
+    const withoutAddon = () => (process.env["SLUICE_NATIVE"] = "0");
+    try {
+      expect(await measureStartUp([["sluice", "shm"]], undefined, skipped, withoutAddon)).to.deep.equal([]);
+    } finally {
+      delete process.env["SLUICE_NATIVE"];
+      Object.assign(process.env, SLUICE_NATIVE === undefined ? {} : { SLUICE_NATIVE });
+    }
+    expect(skipped).to.have.lengthOf(1);
+    expect(skipped[0]).to.include({ implementation: "sluice", transport: "shm" });
+    expect(skipped[0].reason).to.contain("@sluice/native");
+  });
+
+  it("keeps what was measured where the rest fails", async () => {
+    const skipped: Skipped[] = [];
+    const subjects = [
+      ["sluice", "shm", 0],
+      ["sluice", "unix", 7],
+    ] as const;
+    const measure = async ([, , figure]: (typeof subjects)[number]) => {
+      if (figure === 0) throw new Error("no figure", { cause: new Error("no addon") });
+      return figure;
+    };
+    expect(await measureEach(subjects, measure, skipped)).to.deep.equal([7]);
     expect(skipped).to.deep.equal([
-      "node:net carrier pigeon: Error: node:net is not measured over carrier pigeon",
+      { implementation: "sluice", transport: "shm", reason: "no figure: no addon" },
     ]);
   });
 
