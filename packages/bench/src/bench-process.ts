@@ -100,14 +100,34 @@ export class BenchProcess {
   }
 }
 
-/** The process's side: say when `start` is done, answer requests with `answer`, and `close` when the driver lets go. */
+/**
+ * What a terminal sends to every process of its group is for the driver to act on: this process ends in order when the driver lets
+ * go, and not before it has removed what it made.
+ */
+export function leaveSignalsToDriver(): void {
+  for (const signal of ["SIGINT", "SIGHUP"]) process.on(signal, () => {});
+}
+
+/**
+ * The process's side: say when `start` is done, answer requests with `answer`, and `close` when the driver lets go. What is then still
+ * under way, such as a connection being made, may never end by itself, and nobody waits for it: the process does not, either.
+ */
 export async function answerDriver<Request>(
   start: () => Promise<void>,
   answer: (request: Request) => Promise<unknown>,
   close: () => Promise<void>,
 ): Promise<void> {
-  process.once("disconnect", () => void close());
-  process.on("message", (request) => void reply(() => answer(request as Request)));
+  let unanswered = 0;
+  const end = async () => {
+    const interrupted = unanswered > 0;
+    await close();
+    if (interrupted) process.exit();
+  };
+  process.once("disconnect", () => void end());
+  process.on("message", (request) => {
+    unanswered++;
+    void reply(() => answer(request as Request)).finally(() => unanswered--);
+  });
   await reply(start);
 }
 

@@ -1,5 +1,5 @@
 /** Loads one server. Argument: implementation. */
-import { answerDriver } from "./bench-process.js";
+import { answerDriver, leaveSignalsToDriver } from "./bench-process.js";
 import { sampleHeap, type HeapRequest } from "./heap-sampling.js";
 import type { HeldRequest, MemoryRequest } from "./held.js";
 import { runHeld } from "./holding.js";
@@ -35,6 +35,7 @@ interface Opened extends Connections {
 const [name] = process.argv.slice(2) as [string];
 const byTransport = new Map<string, Opened>();
 
+leaveSignalsToDriver();
 takePlace("client");
 let implementation: Implementation;
 let loadMs: number;

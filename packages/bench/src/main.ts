@@ -131,8 +131,9 @@ const command = new Command("npm run bench --")
   .showHelpAfterError("(--help lists the options)");
 
 // Exit in order, so that what was put into the file system is removed.
-process.once("SIGINT", () => process.exit(130));
-process.once("SIGTERM", () => process.exit(143));
+for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
+  process.once(signal, () => process.exit(code));
+}
 
 const progress = startProgress();
 try {

@@ -3,7 +3,7 @@
  * where the transport is between parent and child (arguments: implementation, transport, directory). It ends when the driver or the
  * client does.
  */
-import { answerDriver } from "./bench-process.js";
+import { answerDriver, leaveSignalsToDriver } from "./bench-process.js";
 import { sampleHeap, type HeapRequest } from "./heap-sampling.js";
 import type { MemoryRequest } from "./held.js";
 import type { BenchServer, Implementation } from "./implementation.js";
@@ -20,6 +20,7 @@ const [name, transport, directory] = process.argv.slice(2) as [string, string?, 
 const { load } = findImplementation(name);
 const servers: BenchServer[] = [];
 
+leaveSignalsToDriver();
 takePlace("server");
 if (transport !== undefined) {
   await (await load()).serve(transport, directory!);
