@@ -6,8 +6,8 @@ import { chanceApart, median, type Figures } from "./statistics.js";
 
 /** Less is not worth telling, however sure. */
 export const MIN_CHANGE = 0.05;
-/** With fewer repetitions than give this, chance would be called a change too often: three of each are the least. */
-const MAX_CHANCE = 0.1;
+/** With fewer repetitions in either run, chance would be called a change too often. */
+const MIN_ROUNDS = 3;
 const FIGURES = ["callsPerSecond", "p50Us", "p99Us"] as const satisfies (keyof Figures)[];
 
 /** One scenario that both runs measured. */
@@ -26,7 +26,7 @@ export interface Comparison {
   readonly changes: readonly Change[];
   /** How many of them were repeated too seldom for anything to be called a change. */
   readonly undecided: number;
-  /** How likely one figure is called changed by chance alone, at this many repetitions: the mean over all. */
+  /** How likely one figure is called changed by chance alone, at this many repetitions: the mean over all, undecided ones too. */
   readonly chance: number;
   /** Calls/s of the controls, after against before: what became of the machine. Undefined without controls. */
   readonly machine: number | undefined;
@@ -47,11 +47,12 @@ export function compare(before: BenchResult, after: BenchResult): Comparison {
     return [{ id, before: earlier, after: row, changed, control: isControl(row, before, after) }];
   });
   const controls = changes.filter(({ control }) => control);
-  const chances = changes.map((change) => chanceApart(change.before.rounds, change.after.rounds));
+  const decided = changes.filter((change) => isDecidable(change.before, change.after));
+  const chances = decided.map((change) => chanceApart(change.before.rounds, change.after.rounds));
   return {
     changes,
-    undecided: chances.filter((chance) => chance > MAX_CHANCE).length,
-    chance: chances.reduce((sum, chance) => sum + chance, 0) / chances.length,
+    undecided: changes.length - decided.length,
+    chance: chances.reduce((sum, chance) => sum + chance, 0) / changes.length,
     machine:
       controls.length === 0
         ? undefined
@@ -69,8 +70,12 @@ function rowsById(result: BenchResult): [string, Row][] {
   ].map((row) => [scenarioId(row), row]);
 }
 
+function isDecidable(before: Row, after: Row): boolean {
+  return Math.min(before.rounds, after.rounds) >= MIN_ROUNDS;
+}
+
 function hasChanged(before: Row, after: Row, figure: keyof Figures): boolean {
-  if (chanceApart(before.rounds, after.rounds) > MAX_CHANCE) return false;
+  if (!isDecidable(before, after)) return false;
   const apart = before.max[figure] < after.min[figure] || after.max[figure] < before.min[figure];
   return apart && Math.abs(after[figure] / before[figure] - 1) >= MIN_CHANGE;
 }

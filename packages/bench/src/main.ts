@@ -14,7 +14,14 @@ import { measurePolling, POLLING } from "./polling.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
 import { publish } from "./documents.js";
-import { comparisonReport, markdownReport, terminalReport } from "./report.js";
+import {
+  comparisonReport,
+  markdownReport,
+  markdownTables,
+  terminalReport,
+  terminalTables,
+  type Section,
+} from "./report.js";
 import { makeRows, RESULT_FIELDS, type BenchResult } from "./result.js";
 import { measure, type Plan } from "./runner.js";
 import {
@@ -166,7 +173,12 @@ async function main(options: Options): Promise<void> {
     if (options.publish) publish(result);
     const colour = process.stdout.isTTY && process.stdout.hasColors();
     console.log(options.markdown ? markdownReport(result) : terminalReport(result, colour));
-    if (older !== undefined) console.log(comparisonReport(compare(older, result), colour));
+    if (older !== undefined) {
+      const print = options.markdown
+        ? markdownTables
+        : (tables: readonly Section[]) => terminalTables(tables, colour);
+      console.log(comparisonReport(compare(older, result), print));
+    }
   }
 }
 

@@ -20,7 +20,7 @@ export function terminalReport(result: BenchResult, colour: boolean): string {
   return terminalTables(sections(result), colour);
 }
 
-function terminalTables(sections: readonly Section[], colour: boolean): string {
+export function terminalTables(sections: readonly Section[], colour: boolean): string {
   return sections
     .map(({ title, head, body, words }) => {
       const table = new Table({
@@ -34,10 +34,10 @@ function terminalTables(sections: readonly Section[], colour: boolean): string {
     .join("\n");
 }
 
-/** What changed, and how far that is to be believed. */
+/** What changed, and how far that is to be believed. `print` makes the tables. */
 export function comparisonReport(
   { changes, undecided, chance, machine, differences }: Comparison,
-  colour: boolean,
+  print: (sections: readonly Section[]) => string,
 ): string {
   if (changes.length === 0) return "The two runs have no scenario in common.\n";
   const changed = changes.filter((change) => change.changed.length > 0);
@@ -69,14 +69,17 @@ export function comparisonReport(
       ? "Nothing that is the same in both runs was measured, so a change of the machine would look like one of the code."
       : `Of ${controls.length} scenarios of the same peers and limits, ${controls.filter(({ changed }) => changed.length > 0).length} changed, and their calls/s are ${(machine * 100).toFixed(0)} % of before: so much is the machine's.`,
   ];
-  return `${changed.length > 0 ? terminalTables([section], colour) : "Nothing changed beyond noise.\n"}\n${notes.join("\n")}\n`;
+  return `${changed.length > 0 ? print([section]) : "Nothing changed beyond noise.\n"}\n${notes.map((note) => `- ${note}\n`).join("")}`;
 }
 
 export function markdownReport(result: BenchResult): string {
-  const tables = sections(result).map(
-    ({ title, head, body, words }) => `### ${title}\n\n${markdownTable(head, body, words)}`,
-  );
-  return [provenance(result), ...tables].join("\n");
+  return `${provenance(result)}\n${markdownTables(sections(result))}`;
+}
+
+export function markdownTables(sections: readonly Section[]): string {
+  return sections
+    .map(({ title, head, body, words }) => `### ${title}\n\n${markdownTable(head, body, words)}`)
+    .join("\n");
 }
 
 /** Its columns are set under each other, as Prettier does. */

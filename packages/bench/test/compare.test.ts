@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { compare } from "@sluice/bench/compare.js";
-import { comparisonReport } from "@sluice/bench/report.js";
+import { comparisonReport, markdownTables, terminalTables, type Section } from "@sluice/bench/report.js";
 import type { BenchResult } from "@sluice/bench/result.js";
 import { defaultScenarios, selectScenarios, type Scenario } from "@sluice/bench/scenarios.js";
 import { resultOf } from "./result.js";
@@ -9,6 +9,8 @@ const SCENARIOS = selectScenarios(defaultScenarios(), ["sluice/unix/unary/64/64"
 
 const run = (rates: (scenario: Scenario) => readonly number[], about?: Partial<BenchResult>) =>
   resultOf(SCENARIOS, rates, about);
+
+const onTerminal = (sections: readonly Section[]) => terminalTables(sections, false);
 
 describe("comparing two runs", () => {
   const before = run(() => [100, 110, 120]);
@@ -46,8 +48,37 @@ describe("comparing two runs", () => {
     );
     for (const { changed, id } of comparison.changes) expect(changed, id).to.deep.equal([]);
     expect(comparison.undecided).to.equal(SCENARIOS.length);
-    expect(comparisonReport(comparison, false)).to.contain("too few repetitions");
+    expect(comparisonReport(comparison, onTerminal)).to.contain("too few repetitions");
     expect(compare(before, before).undecided).to.equal(0);
+  });
+
+  it("needs three repetitions of each, however many the other has", () => {
+    const [two, five] = [run(() => [100, 110]), run(() => [1000, 1100, 1200, 1300, 1400])];
+    for (const { changes, undecided, chance } of [compare(two, five), compare(five, two)]) {
+      for (const { changed, id } of changes) expect(changed, id).to.deep.equal([]);
+      expect(undecided).to.equal(SCENARIOS.length);
+      expect(chance).to.equal(0);
+    }
+  });
+
+  it("counts no chance where nothing can be called a change", () => {
+    const rounds = ({ implementation }: Scenario) => (implementation === "sluice" ? [100, 110, 120] : [100]);
+    const ofSluice = SCENARIOS.filter(({ implementation }) => implementation === "sluice").length;
+    const { undecided, chance } = compare(run(rounds), run(rounds));
+    expect(undecided).to.equal(SCENARIOS.length - ofSluice);
+    expect(chance).to.be.closeTo((0.1 * ofSluice) / SCENARIOS.length, 1e-9);
+  });
+
+  it("prints in markdown, too", () => {
+    const comparison = compare(
+      before,
+      run(() => [200, 210, 220]),
+    );
+    const text = comparisonReport(comparison, markdownTables);
+    expect(text).to.match(/^### Changed: .*\n\n\| scenario /);
+    expect(text)
+      .to.contain("\n\n- A change is called so")
+      .and.not.to.match(/[\u2500-\u257f]/);
   });
 
   it("tells the code from the machine by what is the same in both", () => {
@@ -62,7 +93,7 @@ describe("comparing two runs", () => {
         .changes.filter(({ control }) => !control)
         .map(({ id }) => id),
     );
-    const text = comparisonReport(comparison, false);
+    const text = comparisonReport(comparison, onTerminal);
     expect(text).to.contain("91 % of before").and.to.contain("+91 %").and.to.contain("10.0 % of cases");
   });
 
@@ -77,6 +108,6 @@ describe("comparing two runs", () => {
       "@grpc/grpc-js: 1.0.0, now 2.0.0",
     ]);
     expect(comparison.machine).to.equal(undefined);
-    expect(comparisonReport(comparison, false)).to.contain("Nothing changed beyond noise");
+    expect(comparisonReport(comparison, onTerminal)).to.contain("Nothing changed beyond noise");
   });
 });
