@@ -1,6 +1,7 @@
 /** `npm run bench -- OPTIONS`: see `--help`. */
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import { Command, InvalidArgumentError } from "commander";
+import { resolve } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { measureAllocation } from "./allocation.js";
 import { compare } from "./compare.js";
 import { withCauses } from "./errors.js";
@@ -9,7 +10,7 @@ import { htmlReport } from "./html-report.js";
 import { measureIdle } from "./idle.js";
 import { findImplementation, implementations } from "./implementations/index.js";
 import { describeMachine, versions } from "./machine.js";
-import { defaultPlacement, type Placement } from "./placement.js";
+import { allowedCpus, defaultPlacement, type Placement } from "./placement.js";
 import { measurePolling, POLLING } from "./polling.js";
 import { profile } from "./profile.js";
 import { startProgress } from "./progress.js";
@@ -88,11 +89,14 @@ const IDLE_CONNECTIONS = 1000;
 /** Above this, over the last minute, others want a CPU often enough to disturb what is timed. */
 const BUSY_LOAD_AVERAGE = 0.5;
 
+/** Options that have nothing to do where there is no result. */
+const WHAT_A_RESULT_IS_FOR = ["json", "html", "from", "compare", "publish"];
+
 const command = new Command("npm run bench --")
   .description(
     "Measure Sluice and its peers: server and client in processes of their own, scenarios interleaved.",
   )
-  .option("--quick", "what can be measured in less than a minute")
+  .addOption(new Option("--quick", "what can be measured in less than a minute").conflicts("full"))
   .option(
     "--full",
     "every size with every number of calls in flight, in more and longer slices: about an hour",
@@ -120,7 +124,7 @@ const command = new Command("npm run bench --")
     "then weigh calls in flight, what calls allocate and installed packages, and time processes from their start to the first answer",
   )
   .option("--cpus <server,client>", "the CPUs to pin them to (default: the first two)", cpuPair)
-  .option("--no-pin", "let the kernel choose the CPUs")
+  .addOption(new Option("--no-pin", "let the kernel choose the CPUs").conflicts("cpus"))
   .option("--json <file>", "write the result here")
   .option("--html <file>", "write a page with charts and tables here")
   .option("--compare <file>", "say what changed beyond noise since an older result, written by --json")
@@ -129,11 +133,23 @@ const command = new Command("npm run bench --")
     "--publish",
     "make the result the one that this repository's documents show: write their tables and docs/figures/default.json",
   )
-  .option("--from <file>", "instead of measuring, take a result written by --json")
-  .option("--list", "print the scenarios' ids and do nothing else")
-  .option(
-    "--profile <id>",
-    "instead, print where the CPU time and the memory of one scenario go, by V8's profilers",
+  .addOption(
+    new Option("--from <file>", "instead of measuring, take a result written by --json").conflicts([
+      ...["quick", "full", "only", "rounds", "cpus", "pin"],
+      ...["idleConnections", "polling", "resources"],
+    ]),
+  )
+  .addOption(
+    new Option("--list", "print the scenarios' ids and do nothing else").conflicts([
+      ...WHAT_A_RESULT_IS_FOR,
+      "profile",
+    ]),
+  )
+  .addOption(
+    new Option(
+      "--profile <id>",
+      "instead, print where the CPU time and the memory of one scenario go, by V8's profilers",
+    ).conflicts(WHAT_A_RESULT_IS_FOR),
   )
   .showHelpAfterError("(--help lists the options)");
 
@@ -157,11 +173,15 @@ async function main(options: Options): Promise<void> {
     console.log(scenariosOf(options).map(scenarioId).join("\n"));
   } else if (options.profile !== undefined) {
     const scenario = findScenario(allScenarios(), options.profile);
-    const report = await profile(scenario, placementOf(options), show);
+    const report = await profile(scenario, scenario.unpinned ? undefined : placementOf(options), show);
     progress.end();
     console.log(report);
   } else {
     // Better now than after minutes of measuring.
+    if (options.json !== undefined && options.html !== undefined) {
+      const [json, html] = [resolve(options.json), resolve(options.html)];
+      if (json === html) throw new Error(`--json and --html are both to write ${json}: name two files`);
+    }
     const older = options.compare === undefined ? undefined : readResult(options.compare);
     for (const path of [options.json, options.html]) {
       if (path !== undefined) closeSync(openSync(path, "a"));
@@ -266,8 +286,12 @@ function planOf({ quick, full, rounds }: Options): Plan {
   return quick ? { ...plan, rounds } : { ...plan, rounds, budgetMs: Infinity };
 }
 
-function scenariosOf({ quick, full, only }: Options): Scenario[] {
-  const all = quick ? quickScenarios() : full ? allScenarios() : defaultScenarios();
+function scenariosOf(options: Options): Scenario[] {
+  const { quick, full, only } = options;
+  const scenarios = quick ? quickScenarios() : full ? allScenarios() : defaultScenarios();
+  // Where nothing is pinned, what is not would be compared with itself.
+  const pinned = placementOf(options) !== undefined;
+  const all = scenarios.filter(({ unpinned }) => pinned || !unpinned);
   return only === undefined ? all : selectScenarios(all, only);
 }
 
@@ -302,5 +326,9 @@ function positiveInteger(text: string): number {
 function cpuPair(text: string): Placement {
   const found = /^(\d+),(\d+)$/.exec(text);
   if (found === null) throw new InvalidArgumentError("It must be two numbers, such as 0,1.");
-  return { serverCpu: Number(found[1]), clientCpu: Number(found[2]) };
+  const [serverCpu, clientCpu] = found.slice(1).map(Number);
+  const allowed = allowedCpus();
+  if (!allowed.includes(serverCpu) || !allowed.includes(clientCpu))
+    throw new InvalidArgumentError(`This process may use: ${allowed.join(", ")}.`);
+  return { serverCpu, clientCpu };
 }

@@ -16,15 +16,20 @@ export interface Placement {
 /** The environment reaches the servers that a client starts, too. */
 const VARIABLES = { server: "SLUICE_BENCH_SERVER_CPU", client: "SLUICE_BENCH_CLIENT_CPU" };
 
-/** The first two CPUs that this process may use; none if it has but one. */
-export function defaultPlacement(): Placement | undefined {
+/** Those that this process may use, in ascending order. */
+export function allowedCpus(): number[] {
   const status = readFileSync("/proc/self/status", "utf8");
   const list = /^Cpus_allowed_list:\s+(\S+)/m.exec(status)![1];
-  const cpus = list.split(",").flatMap((range) => {
+  return list.split(",").flatMap((range) => {
     const [first, last = first] = range.split("-").map(Number);
     return Array.from({ length: last - first + 1 }, (_, index) => first + index);
   });
-  return cpus.length < 2 ? undefined : { serverCpu: cpus[0], clientCpu: cpus[1] };
+}
+
+/** The first two CPUs that this process may use; none if it has but one. */
+export function defaultPlacement(): Placement | undefined {
+  const [serverCpu, clientCpu] = allowedCpus();
+  return clientCpu === undefined ? undefined : { serverCpu, clientCpu };
 }
 
 export function environment(placement: Placement | undefined): Record<string, string> {

@@ -1,16 +1,9 @@
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { expect } from "chai";
 import { BenchProcess } from "@sluice/bench/bench-process.js";
 import { Endpoints } from "@sluice/bench/endpoints.js";
-import { startMain } from "./main.js";
-
-/** Processes that `pid` started. */
-function childrenOf(pid: number): number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
-  return children.trim().split(" ").filter(Boolean).map(Number);
-}
+import { childrenOf, startMain } from "./main.js";
 
 describe("the processes of the bench", function () {
   this.timeout(60_000);
