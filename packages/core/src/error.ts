@@ -16,6 +16,9 @@ export interface RpcErrorOptions {
   readonly cause?: unknown;
 }
 
+/** What every copy of this package marks its errors with: there may be two in a program, of two versions or in a bundle. */
+const BRAND = Symbol.for("sluice.RpcError");
+
 /**
  * The one error of Sluice: a status code, a message, details and metadata. Handlers throw it to choose the status that
  * the caller sees; calls reject with it.
@@ -31,6 +34,17 @@ export class RpcError extends Error {
    * repeated without harm.
    */
   readonly mayHaveRun: boolean;
+
+  static {
+    // Not declared, so that the types of two copies stay the same.
+    Object.defineProperty(this.prototype, BRAND, { value: true });
+  }
+
+  /** Also true of another copy's errors; of a subclass only of its own. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (this !== RpcError) return super[Symbol.hasInstance](value);
+    return typeof value === "object" && value !== null && BRAND in value;
+  }
 
   constructor(code: Status, message: string, options: RpcErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });

@@ -560,7 +560,8 @@ function endingOf(error: unknown, trailer: Metadata | undefined): Ending {
   const { code, message, details, metadata } = RpcError.from(error);
   let trailers = trailer;
   if (metadata !== undefined && metadata.size > 0) {
-    trailers = trailer === undefined ? metadata : trailer.clone().merge(metadata);
+    // Another copy's error has metadata of its own, too.
+    trailers = trailer === undefined ? Metadata.from(metadata) : trailer.clone().merge(metadata);
   }
   // An error with status OK would tell the caller that all went well, and one with no status at all that this end is broken.
   const known = Number.isInteger(code) && code > Status.OK && code <= Status.UNAUTHENTICATED;
