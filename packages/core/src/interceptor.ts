@@ -1,3 +1,5 @@
+import { inContext } from "./async-context.js";
+import { isSource } from "./message-pump.js";
 import type { MethodInfo } from "./method.js";
 import type { Metadata } from "./metadata.js";
 import type { ServerContext } from "./server-call.js";
@@ -38,15 +40,27 @@ export type Interceptor = (
   next: (call: InterceptedCall) => AsyncIterable<unknown>,
 ) => AsyncIterable<unknown>;
 
-/** The interceptors around `last`; the first is outermost. */
+/**
+ * The interceptors around `last`; the first is outermost. What one calls `next` in, such as `storage.run` of an AsyncLocalStorage, holds for
+ * all that is further in, though most of that runs only when its responses are read.
+ */
 export function compose(
   interceptors: readonly Interceptor[],
   last: (call: InterceptedCall) => AsyncIterable<unknown>,
 ): (call: InterceptedCall) => AsyncIterable<unknown> {
   return interceptors.reduceRight<typeof last>(
-    (next, interceptor) => (call) => interceptor(call, next),
+    (next, interceptor) => (call) =>
+      interceptor(call, (inner) => {
+        const responses = next(inner);
+        // What cannot be read so is for its reader to refuse.
+        return isAsyncIterable(responses) ? inContext(responses) : responses;
+      }),
     last,
   );
+}
+
+function isAsyncIterable(value: unknown): boolean {
+  return isSource(value) && Symbol.asyncIterator in value;
 }
 
 /** The one message of `source`; throws what `missing` and `surplus` make if there is none, or another. */

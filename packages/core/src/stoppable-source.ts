@@ -1,3 +1,4 @@
+import { snapshot, type InContext } from "./async-context.js";
 import { toError, type Cancellable, type CancelReason } from "./cancellation.js";
 import type { MessageSource } from "./definition.js";
 import { iteratorOf } from "./message-pump.js";
@@ -5,11 +6,14 @@ import { DONE, type Waiter } from "./message-queue.js";
 
 /**
  * A user's source of messages as an AsyncIterable for interceptors, which can be stopped while a message is awaited. To stop an async
- * generator that delegates to the source would have to wait for that message. Nothing is asked of the source before the first `next`.
+ * generator that delegates to the source would have to wait for that message. Nothing is asked of the source before the first `next`, in whose
+ * async context it then stays, also when it cleans up.
  */
 export class StoppableSource implements AsyncIterableIterator<unknown, undefined>, Cancellable {
   readonly #source: MessageSource<unknown>;
   #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined = undefined;
+  /** What the source runs in, once it has begun. */
+  #run: InContext | undefined = undefined;
   #drawing = false;
   #ended = false;
   #stopped: Promise<unknown> | undefined = undefined;
@@ -50,10 +54,11 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   }
 
   async #draw(): Promise<IteratorResult<unknown>> {
-    this.#iterator ??= iteratorOf(this.#source);
+    const run = (this.#run ??= snapshot());
+    const iterator = (this.#iterator ??= iteratorOf(this.#source));
     this.#drawing = true;
     try {
-      return this.#iterator.next();
+      return run(() => iterator.next());
     } finally {
       this.#drawing = false;
     }
@@ -91,7 +96,7 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   async #cleanUp(): Promise<unknown> {
     // A plain generator cannot be told to stop while it runs.
     if (this.#drawing) await Promise.resolve();
-    return this.#iterator?.return?.();
+    return this.#run?.(() => this.#iterator?.return?.());
   }
 
   onCancelled(reason: CancelReason): void {

@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 import { Buffer, isUtf8 } from "node:buffer";
 import { markAsUntransferable } from "node:worker_threads";
 import { emptyBytes, portablePlatform, type Platform } from "@sluice/core/protobuf";
@@ -76,5 +77,10 @@ export const nodePlatform: Platform = {
     const pool = allocateUnzeroed(bytes);
     markAsUntransferable(pool.buffer);
     return pool;
+  },
+  snapshot() {
+    // AsyncLocalStorage.snapshot() does the same, and takes 10 us or more on Node.js 20 where this takes 0.2.
+    const resource = new AsyncResource("SLUICE");
+    return (run) => resource.runInAsyncScope(run);
   },
 };

@@ -1,4 +1,4 @@
-/** What writers and readers take of the platform, because JavaScript alone has it only slower or not at all. */
+/** What writers, readers and calls take of the platform, because JavaScript alone has it only slower or not at all. */
 export interface Platform {
   /**
    * Write `text` as UTF-8 to `memory[start..end)`. A lone surrogate becomes U+FFFD.
@@ -15,6 +15,8 @@ export interface Platform {
    * has memory of its own, which takes 300 ns more.
    */
   allocatePool?(bytes: number): Uint8Array;
+  /** What runs functions in the async context (AsyncLocalStorage) of now. Left out where there is none. */
+  snapshot?(): <T>(run: () => T) => T;
 }
 
 // TextEncoder and TextDecoder are part of every JavaScript runtime, though not of the language's own typings.
@@ -41,10 +43,10 @@ export const portablePlatform: Platform = {
   allocate: (bytes) => new Uint8Array(bytes),
 };
 
-/** What writers and readers use. */
+/** What is used. */
 export let platform: Platform = portablePlatform;
 
-/** Make every writer and reader use `installed`: a runtime's package gives what is fastest there. */
+/** Make everything use `installed`: a runtime's package gives what is fastest there. */
 export function installPlatform(installed: Platform): void {
   platform = installed;
 }
