@@ -7,7 +7,12 @@ export type * from "./definition.js";
 export type { CallOptions } from "./client-call.js";
 export type { ServerContext } from "./server-call.js";
 export type { MethodInfo } from "./method.js";
-export type { InterceptedCall, Interceptor } from "./interceptor.js";
+export type {
+  InterceptedCall,
+  InterceptedClientCall,
+  InterceptedServerCall,
+  Interceptor,
+} from "./interceptor.js";
 export type { Limits } from "./limits.js";
 export type { Keepalive } from "./session.js";
 export { Channel } from "./channel.js";

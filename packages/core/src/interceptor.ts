@@ -4,12 +4,7 @@ import type { MethodInfo } from "./method.js";
 import type { Metadata } from "./metadata.js";
 import type { ServerContext } from "./server-call.js";
 
-/**
- * A call on its way through interceptors: the same shape on both sides and for all four kinds. Where a method takes or
- * gives one message, the iterable has one.
- */
-export interface InterceptedCall {
-  readonly side: "client" | "server";
+interface CallOnItsWay {
   readonly method: MethodInfo;
   /** Sent with the call. A client's interceptor may change it before `next`. */
   readonly metadata: Metadata;
@@ -20,10 +15,27 @@ export interface InterceptedCall {
   readonly deadline: Date | undefined;
   /** Aborted when the call is cancelled or its deadline passes. */
   readonly signal: AbortSignal;
-  /** The handler's context, on the server. */
-  readonly context: ServerContext | undefined;
   readonly requests: AsyncIterable<unknown>;
 }
+
+/** A call on its way out. */
+export interface InterceptedClientCall extends CallOnItsWay {
+  readonly side: "client";
+  readonly context: undefined;
+}
+
+/** A call on its way to its handler. */
+export interface InterceptedServerCall extends CallOnItsWay {
+  readonly side: "server";
+  /** The handler's. */
+  readonly context: ServerContext;
+}
+
+/**
+ * A call on its way through interceptors: the same shape on both sides and for all four kinds. Where a method takes or
+ * gives one message, the iterable has one.
+ */
+export type InterceptedCall = InterceptedClientCall | InterceptedServerCall;
 
 /**
  * Sees a call's requests on their way in and its responses on their way out. Usually an async generator:

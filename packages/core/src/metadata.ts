@@ -5,6 +5,13 @@ import { Status } from "./status.js";
 /** A metadata value: printable ASCII, or bytes for names that end in `-bin`. */
 export type MetadataValue = string | Uint8Array;
 
+/** What the values of `Name` are: either, where the name is not known before the program runs. */
+export type MetadataValueOf<Name extends string> = string extends Name
+  ? MetadataValue
+  : Lowercase<Name> extends `${string}-bin`
+    ? Uint8Array
+    : string;
+
 /** What the API takes wherever metadata is given. */
 export type MetadataInit =
   | Metadata
@@ -89,15 +96,15 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
   }
 
   /** The first value of `name`. */
-  get(name: string): MetadataValue | undefined {
+  get<Name extends string>(name: Name): MetadataValueOf<Name> | undefined {
     const key = name.toLowerCase();
-    return this.#list.find((entry) => entry[0] === key)?.[1];
+    return this.#list.find((entry) => entry[0] === key)?.[1] as MetadataValueOf<Name> | undefined;
   }
 
   /** Every value of `name`, in order. */
-  getAll(name: string): MetadataValue[] {
+  getAll<Name extends string>(name: Name): MetadataValueOf<Name>[] {
     const key = name.toLowerCase();
-    return this.#list.filter((entry) => entry[0] === key).map((entry) => entry[1]);
+    return this.#list.filter((entry) => entry[0] === key).map((entry) => entry[1] as MetadataValueOf<Name>);
   }
 
   has(name: string): boolean {
