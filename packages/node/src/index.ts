@@ -77,8 +77,8 @@ export type ClosableSyncClient<S extends ServiceDefinition> = Omit<{ close(): vo
   SyncClient<S>;
 
 /**
- * A client of one service whose calls block: see `connectSync`. `close` closes its connection (where the service has a method
- * of that name, use `connectSync`).
+ * A client of one service whose calls block: see `connectSync`. `close` closes its connection, unless the service has a method
+ * of that name, which it then calls: use `connectSync` there, and `close` of the channel.
  *
  *     const config = createSyncClient(ConfigDefinition, "shm:config");
  *     const { value } = config.get({ key: "region" }, { timeoutMs: 100 });
