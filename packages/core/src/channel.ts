@@ -16,8 +16,9 @@ import type { Client, Implementation, MessageSource, ServiceDefinition } from ".
 import { Emitter } from "./emitter.js";
 import { RpcError } from "./error.js";
 import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./interceptor.js";
-import { InterceptedResponses, type Interception } from "./intercepted-responses.js";
+import { InterceptedResponses, type Begin, type Interception } from "./intercepted-responses.js";
 import { completeLimits, limitsOver, type Limits } from "./limits.js";
+import { HeldSource } from "./message-pump.js";
 import { methodsOf, type MethodInfo } from "./method.js";
 import { Metadata, type ReceivedBlock } from "./metadata.js";
 import { Registry, type ServiceOptions } from "./registry.js";
@@ -469,16 +470,22 @@ export class Channel implements SessionOwner, Acceptor {
     options: CallOptions = NO_OPTIONS,
   ): Promise<unknown> {
     const session = this.#session;
-    if (session === undefined || !session.ready) {
-      return this.#whenReady(options).then(({ session, expireAt }) =>
-        session.ready
-          ? callForOne(session, method, requests, single, options, expireAt)
-          : // It has been lost again since.
-            this.#callForOne(method, requests, single, this.#withExpiry(options, expireAt)),
-      );
+    if (session?.ready === true && session.waitingStreams < this.limits.maxQueuedCalls) {
+      return callForOne(session, method, requests, single, options);
     }
-    if (session.waitingStreams >= this.limits.maxQueuedCalls) return Promise.reject(this.#tooManyWaiting());
-    return callForOne(session, method, requests, single, options);
+    const source = single ? undefined : new HeldSource(requests as MessageSource<unknown>);
+    const ready = session?.ready === true ? Promise.reject(this.#tooManyWaiting()) : this.#whenReady(options);
+    return ready.then(
+      ({ session, expireAt }) =>
+        session.ready
+          ? callForOne(session, method, source ?? requests, single, options, expireAt)
+          : // It has been lost again since.
+            this.#callForOne(method, source ?? requests, single, this.#withExpiry(options, expireAt)),
+      (error: RpcError) => {
+        source?.end();
+        throw error;
+      },
+    );
   }
 
   #callForStream(
@@ -501,10 +508,13 @@ export class Channel implements SessionOwner, Acceptor {
       call.begin(requests, single ? undefined : (requests as MessageSource<unknown>), options, expireAt);
     };
     const session = this.#session;
-    if (session?.ready !== true) wait(options);
-    else if (session.waitingStreams >= this.limits.maxQueuedCalls)
-      responses.end(this.#tooManyWaiting(), true);
-    else begin({ session, expireAt: undefined });
+    if (session?.ready === true && session.waitingStreams < this.limits.maxQueuedCalls) {
+      begin({ session, expireAt: undefined });
+      return responses.queue;
+    }
+    if (!single) requests = responses.requests = new HeldSource(requests as MessageSource<unknown>);
+    if (session?.ready === true) responses.end(this.#tooManyWaiting(), true);
+    else wait(options);
     return responses.queue;
   }
 
@@ -513,21 +523,21 @@ export class Channel implements SessionOwner, Acceptor {
     source: MessageSource<unknown>,
     options: CallOptions,
   ): AsyncIterable<unknown> {
-    return new InterceptedResponses(options, this.#clock, wheelOf(this.#clock), (signal, deadline, onRest) =>
-      this.#enter(method, source, options, signal, deadline, onRest),
-    );
+    const requests = new StoppableSource(source);
+    const begin: Begin = (signal, deadline, onRest) =>
+      this.#enter(method, requests, options, signal, deadline, onRest);
+    return new InterceptedResponses(options, this.#clock, wheelOf(this.#clock), requests, begin);
   }
 
   /** Begin a call at the outermost interceptor. */
   #enter(
     method: MethodInfo,
-    source: MessageSource<unknown>,
+    requests: AsyncIterable<unknown>,
     options: CallOptions,
     signal: AbortSignal,
     deadline: Date | undefined,
     onRest: () => void,
   ): Interception {
-    const requests = new StoppableSource(source);
     const call: InterceptedCall = {
       side: "client",
       method,
@@ -595,10 +605,8 @@ export class Channel implements SessionOwner, Acceptor {
       get rests() {
         return inner.length > 0 && open === 0;
       },
-      stopRequests: (error) => void requests.stop(error).catch(() => {}),
       end() {
         over = true;
-        void requests.stop().catch(() => {});
         for (const { queue } of inner) void queue.return();
       },
     };

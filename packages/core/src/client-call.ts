@@ -9,7 +9,7 @@ import {
 } from "./cancellation.js";
 import type { MessageCodec, MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
-import { MessagePump, type Sink } from "./message-pump.js";
+import { MessagePump, type HeldSource, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
 import { encodingError, type MethodInfo } from "./method.js";
 import { keepMetadata, Metadata, MetadataEncoder, type MetadataInit } from "./metadata.js";
@@ -154,7 +154,7 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
    */
   begin(
     request: unknown,
-    source: MessageSource<unknown> | undefined,
+    source: MessageSource<unknown> | HeldSource | undefined,
     options: CallOptions,
     expireAt?: number,
   ): void {
@@ -163,6 +163,11 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
     let encoder: MetadataEncoder | undefined = undefined;
     let encoding = false;
     try {
+      // First, since a source is told to stop also when the call is not to begin.
+      if (source !== undefined || (options !== NO_OPTIONS && isFollowed(options))) {
+        const pump = source === undefined ? undefined : new MessagePump(source, this);
+        this.#extras = new Extras(options, pump);
+      }
       let opening: Opening = method.plainOpening;
       if (options !== NO_OPTIONS) {
         let metadata: Uint8Array | undefined = undefined;
@@ -193,10 +198,6 @@ abstract class ClientCall extends Stream implements Cancellable, Sink {
         opening = { path: method.path, expireAt, remainingMs, metadata };
       }
       this.opening = opening;
-      if (source !== undefined || (options !== NO_OPTIONS && isFollowed(options))) {
-        const pump = source === undefined ? undefined : new MessagePump(source, this);
-        this.#extras = new Extras(options, pump);
-      }
       encoding = true;
       if (source === undefined) session.open(this, method.definition.requestType, request, true);
       else session.open(this, undefined, undefined, false);
@@ -509,6 +510,8 @@ export class ResponseQueue implements QueueOwner {
   call: StreamResponseCall | undefined = undefined;
   /** The user gave up before the call began. */
   abandoned = false;
+  /** What its requests are to be drawn from, if it has to wait; ended if it does so in vain. */
+  requests: HeldSource | undefined = undefined;
   /** The peer has answered, or the call ended in a way that does not tell whether it has run. */
   hasRun = false;
   /** Called when the user gives up: whatever the call waits for need not remember it. */
@@ -525,7 +528,7 @@ export class ResponseQueue implements QueueOwner {
     if (error === undefined || error.mayHaveRun) this.hasRun = true;
     if (afterMessages) this.queue.end(error);
     else this.queue.fail(error);
-    this.#onEnd?.();
+    this.#over();
   }
 
   onConsumed(cost: number): void {
@@ -538,6 +541,12 @@ export class ResponseQueue implements QueueOwner {
     this.abandoned = true;
     this.leave?.();
     this.call?.abandon();
+    this.#over();
+  }
+
+  #over(): void {
+    if (this.call === undefined) this.requests?.end();
+    this.requests = undefined;
     this.#onEnd?.();
   }
 }

@@ -10,6 +10,7 @@ import type { Clock, Timer } from "./clock.js";
 import { RpcError } from "./error.js";
 import { DONE, type Waiter } from "./message-queue.js";
 import { Status } from "./status.js";
+import type { StoppableSource } from "./stoppable-source.js";
 import type { Deadline, Expiring, TimerWheel } from "./timer-wheel.js";
 
 /** A call on its way through a client's interceptors. */
@@ -22,14 +23,12 @@ export interface Interception {
   readonly hasRun: boolean;
   /** All calls that the innermost has made are over. */
   readonly rests: boolean;
-  /** The call is to end with this error: so is what is awaited of its source of requests. */
-  stopRequests(error: RpcError): void;
-  /** The call is over: its source of requests is of no more use, nor are calls that go on within. */
+  /** The call is over: calls that go on within are of no more use. */
   end(): void;
 }
 
 /** Begins a call. `onRest` is to be called when `rests` may have become true. */
-type Begin = (signal: AbortSignal, deadline: Date | undefined, onRest: () => void) => Interception;
+export type Begin = (signal: AbortSignal, deadline: Date | undefined, onRest: () => void) => Interception;
 
 /** How long interceptors have to end when the call is to end: as late as deadlines may be. */
 const PATIENCE_MS = 4;
@@ -48,6 +47,7 @@ export class InterceptedResponses
   readonly #options: CallOptions;
   readonly #clock: Clock;
   readonly #wheel: TimerWheel;
+  readonly #requests: StoppableSource;
   readonly #begin: Begin;
   readonly #controller = new AbortController();
   readonly #waiting = new Set<Waiter<unknown>>();
@@ -65,10 +65,17 @@ export class InterceptedResponses
   #links: readonly CancelLink[] = [];
   #patience: Timer | undefined = undefined;
 
-  constructor(options: CallOptions, clock: Clock, wheel: TimerWheel, begin: Begin) {
+  constructor(
+    options: CallOptions,
+    clock: Clock,
+    wheel: TimerWheel,
+    requests: StoppableSource,
+    begin: Begin,
+  ) {
     this.#options = options;
     this.#clock = clock;
     this.#wheel = wheel;
+    this.#requests = requests;
     this.#begin = begin;
     try {
       this.#expireAt = expiryOf(options, clock.now());
@@ -189,7 +196,7 @@ export class InterceptedResponses
     const { code, text, cause } = reason;
     this.#failure = new RpcError(code, text, { cause, mayHaveRun: interception.mayHaveRun });
     abortFor(this.#controller, reason);
-    interception.stopRequests(this.#failure);
+    this.#stopRequests(this.#failure);
     if (this.#waiting.size > 0) this.#awaitEnd();
   }
 
@@ -225,5 +232,11 @@ export class InterceptedResponses
     this.#patience?.cancel();
     this.#unwatch();
     this.#interception?.end();
+    this.#stopRequests();
+  }
+
+  /** The source of requests is of no more use, also if the call never began; with `error`, what is awaited of it fails. */
+  #stopRequests(error?: RpcError): void {
+    void this.#requests.stop(error).catch(() => {});
   }
 }

@@ -1,6 +1,8 @@
-import type { MessageSource, ObservableLike } from "./definition.js";
+import type { MessageSource } from "./definition.js";
 import { RpcError } from "./error.js";
+import { observableIterator } from "./observable-iterator.js";
 import { Status } from "./status.js";
+import { streamIterator } from "./stream-iterators.js";
 
 /** Where a pump sends messages. */
 export interface Sink {
@@ -35,7 +37,7 @@ export class MessagePump {
   };
 
   /** Throws INVALID_ARGUMENT if `source` is nothing that messages can be drawn from. */
-  constructor(source: MessageSource<unknown>, sink: Sink) {
+  constructor(source: MessageSource<unknown> | HeldSource, sink: Sink) {
     this.#sink = sink;
     this.#iterator = iteratorOf(source);
   }
@@ -54,12 +56,7 @@ export class MessagePump {
 
   #close(): void {
     const closed = (): void => this.#sink.onSourceClosed();
-    let returned: unknown = undefined;
-    try {
-      returned = this.#iterator.return?.();
-    } catch {
-      // What a source throws when it is told to stop has nobody to go to: its call is over.
-    }
+    const returned = close(this.#iterator);
     if (isThenable(returned)) Promise.resolve(returned).then(closed, closed);
     else closed();
   }
@@ -122,77 +119,63 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   );
 }
 
+/** Have a source clean up. What it throws when it is told to stop has nobody to go to: its call is over. */
+function close(source: { return?(): unknown }): unknown {
+  try {
+    return source.return?.();
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A source whose messages are not drawn yet, since its call waits for something. It is begun, so that a stream that fails meanwhile fails
+ * the call and not the process, and can be ended if the call never begins.
+ */
+export class HeldSource {
+  readonly #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined = undefined;
+  readonly #error: unknown = undefined;
+
+  constructor(source: MessageSource<unknown>) {
+    try {
+      this.#iterator = iteratorOf(source);
+    } catch (error) {
+      this.#error = error;
+    }
+  }
+
+  /** What draws the messages. Throws what was wrong with the source. */
+  get iterator(): AsyncIterator<unknown> | Iterator<unknown> {
+    if (this.#iterator === undefined) throw this.#error;
+    return this.#iterator;
+  }
+
+  /** Have the source clean up. Throws, or rejects with, what it fails with then. */
+  return(): unknown {
+    return this.#iterator?.return?.();
+  }
+
+  /** The same, when there is nobody to be told. */
+  end(): void {
+    const returned = close(this);
+    if (isThenable(returned)) Promise.resolve(returned).catch(() => {});
+  }
+}
+
 /** What draws messages from `source`. Throws INVALID_ARGUMENT if it is nothing that messages can be drawn from. */
-export function iteratorOf(source: MessageSource<unknown>): AsyncIterator<unknown> | Iterator<unknown> {
+export function iteratorOf(
+  source: MessageSource<unknown> | HeldSource,
+): AsyncIterator<unknown> | Iterator<unknown> {
+  if (source instanceof HeldSource) return source.iterator;
   if (isSource(source)) {
+    const stream = streamIterator(source);
+    if (stream !== undefined) return stream;
     if (Symbol.asyncIterator in source) return source[Symbol.asyncIterator]();
     if (Symbol.iterator in source) return source[Symbol.iterator]();
-    return new ObservableIterator(source);
+    return observableIterator(source);
   }
   throw new RpcError(
     Status.INVALID_ARGUMENT,
     `a stream of messages must be an AsyncIterable, an Iterable or an Observable, not ${typeof source}`,
   );
-}
-
-/** Messages that an Observable may be ahead of its stream: it cannot be slowed, only cut off. */
-export const MAX_OBSERVABLE_BACKLOG = 65_536;
-
-/** An Observable's messages one by one. An Observable knows no back-pressure: what comes too fast is kept, to a limit. */
-class ObservableIterator implements AsyncIterator<unknown, undefined> {
-  #messages: unknown[] = [];
-  #ended = false;
-  #error: { readonly error: unknown } | undefined = undefined;
-  #wake: (() => void) | undefined = undefined;
-  #subscription: { unsubscribe(): void } | undefined = undefined;
-
-  constructor(source: ObservableLike<unknown>) {
-    this.#subscription = source.subscribe({
-      next: (message) => {
-        if (this.#ended) return;
-        if (this.#messages.length >= MAX_OBSERVABLE_BACKLOG) {
-          this.#finish({
-            error: new RpcError(
-              Status.RESOURCE_EXHAUSTED,
-              `the Observable is ${MAX_OBSERVABLE_BACKLOG} messages ahead of the stream; ` +
-                `return an AsyncIterable where back-pressure is needed`,
-            ),
-          });
-          this.#messages = [];
-          this.#subscription?.unsubscribe();
-          return;
-        }
-        this.#messages.push(message);
-        this.#wake?.();
-      },
-      error: (error) => this.#finish({ error }),
-      complete: () => this.#finish(undefined),
-    });
-    // It may have ended, or been cut off, before `subscribe` returned.
-    if (this.#ended) this.#subscription.unsubscribe();
-  }
-
-  async next(): Promise<IteratorResult<unknown, undefined>> {
-    if (this.#messages.length === 0 && !this.#ended) {
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-      this.#wake = undefined;
-    }
-    if (this.#messages.length > 0) return { value: this.#messages.shift(), done: false };
-    if (this.#error !== undefined) throw this.#error.error;
-    return { value: undefined, done: true };
-  }
-
-  return(): Promise<IteratorResult<unknown, undefined>> {
-    this.#messages = [];
-    this.#finish(undefined);
-    this.#subscription?.unsubscribe();
-    return Promise.resolve({ value: undefined, done: true });
-  }
-
-  #finish(error: { readonly error: unknown } | undefined): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#error = error;
-    this.#wake?.();
-  }
 }

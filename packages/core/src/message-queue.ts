@@ -102,6 +102,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
       }
       this.#head = head + 1;
       if (this.#head === this.#messages.length) this.#drop();
+      else if (this.#head >= MANY_TAKEN && 2 * this.#head >= this.#messages.length) this.#forgetTaken();
       this.#owner.onConsumed(cost);
       return Promise.resolve({ value, done: false });
     }
@@ -125,6 +126,14 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
     return Promise.resolve(DONE);
   }
 
+  /** A queue whose consumer is always behind is never empty, and would keep all that went through it. */
+  #forgetTaken(): void {
+    this.#messages.splice(0, this.#head);
+    this.#costs.splice(0, this.#head);
+    this.#loans?.splice(0, this.#head);
+    this.#head = 0;
+  }
+
   #drop(): void {
     this.#messages = [];
     this.#costs = [];
@@ -134,5 +143,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
     this.#loans = undefined;
   }
 }
+
+/** As many messages that were taken are worth the moving of the others. */
+const MANY_TAKEN = 64;
 
 export const DONE: IteratorReturnResult<undefined> = { value: undefined, done: true };

@@ -1,18 +1,17 @@
 import { snapshot, type InContext } from "./async-context.js";
 import { toError, type Cancellable, type CancelReason } from "./cancellation.js";
 import type { MessageSource } from "./definition.js";
-import { iteratorOf } from "./message-pump.js";
+import { HeldSource } from "./message-pump.js";
 import { DONE, type Waiter } from "./message-queue.js";
 
 /**
  * A user's source of messages as an AsyncIterable for interceptors, which can be stopped while a message is awaited. To stop an async
- * generator that delegates to the source would have to wait for that message. Nothing is asked of the source before the first `next`, in whose
+ * generator that delegates to the source would have to wait for that message. No message is asked of the source before the first `next`, in whose
  * async context it then stays, also when it cleans up.
  */
 export class StoppableSource implements AsyncIterableIterator<unknown, undefined>, Cancellable {
-  readonly #source: MessageSource<unknown>;
-  #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined = undefined;
-  /** What the source runs in, once it has begun. */
+  readonly #source: HeldSource;
+  /** What the source runs in, once it has been asked for a message. */
   #run: InContext | undefined = undefined;
   #drawing = false;
   #ended = false;
@@ -22,7 +21,7 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   readonly #waiting = new Set<Waiter<unknown>>();
 
   constructor(source: MessageSource<unknown>) {
-    this.#source = source;
+    this.#source = new HeldSource(source);
   }
 
   [Symbol.asyncIterator](): this {
@@ -54,8 +53,8 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   }
 
   async #draw(): Promise<IteratorResult<unknown>> {
+    const { iterator } = this.#source;
     const run = (this.#run ??= snapshot());
-    const iterator = (this.#iterator ??= iteratorOf(this.#source));
     this.#drawing = true;
     try {
       return run(() => iterator.next());
@@ -70,8 +69,8 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   }
 
   /**
-   * Have the source clean up, if it has begun and not ended. What is awaited of it then ends, with `error` or as if there were no more.
-   * Rejects with what cleaning up fails with.
+   * Have the source clean up, if it has not ended; also if nothing was asked of it yet, since a stream has opened its file by then. What is
+   * awaited of it ends, with `error` or as if there were no more. Rejects with what cleaning up fails with.
    */
   stop(error?: Error): Promise<unknown> {
     if (this.#stopped !== undefined) return this.#stopped;
@@ -96,7 +95,8 @@ export class StoppableSource implements AsyncIterableIterator<unknown, undefined
   async #cleanUp(): Promise<unknown> {
     // A plain generator cannot be told to stop while it runs.
     if (this.#drawing) await Promise.resolve();
-    return this.#run?.(() => this.#iterator?.return?.());
+    const run = this.#run ?? snapshot();
+    return run(() => this.#source.return());
   }
 
   onCancelled(reason: CancelReason): void {

@@ -3,10 +3,14 @@ import { type Channel, connect, createServer, RpcError, type Server, Status } fr
 import { rxClient, type RxClient } from "@sluice/rx";
 import { expect } from "chai";
 import {
+  concat,
+  finalize,
   firstValueFrom,
+  from,
   interval,
   lastValueFrom,
   map,
+  mergeMap,
   NEVER,
   Observable,
   of,
@@ -174,6 +178,56 @@ describe("rxClient", () => {
     const error = await lastValueFrom(failed).catch((reason: unknown) => reason);
     expect(error).to.be.instanceOf(Error);
     await cancelled;
+  });
+
+  it("fails when the requests never pause, whatever they are piped through, and ends them", async () => {
+    function* all() {
+      for (let n = 1; ; n++) yield { n };
+    }
+    for (const requests of [
+      from(all()),
+      from(all()).pipe(
+        map(({ n }) => ({ n })),
+        mergeMap((request) => of(request)),
+      ),
+      new Observable<{ n: number }>((subscriber) => {
+        while (!subscriber.closed) subscriber.next({ n: 1 });
+      }),
+    ]) {
+      let ends = 0;
+      const error = await lastValueFrom(numbers.sum(requests.pipe(finalize(() => ends++)))).catch(
+        (reason: unknown) => reason,
+      );
+      expect(error).to.include({ code: Status.RESOURCE_EXHAUSTED });
+      expect(ends).to.equal(1);
+    }
+  });
+
+  it("takes a backlog of requests in a time in proportion to it", async () => {
+    const time = async (count: number) => {
+      const began = process.cpuUsage();
+      const { n } = await lastValueFrom(numbers.sum(range(0, count).pipe(map(() => ({ n: 1 })))));
+      expect(n).to.equal(count);
+      return process.cpuUsage(began).user;
+    };
+    await time(60_000);
+    const few = await time(15_000);
+    expect(await time(60_000)).to.be.below(10 * few);
+  });
+
+  it("does not keep what ends the Observables that requests have been merged of", async () => {
+    const ended: WeakRef<object>[] = [];
+    const one = new Observable<{ n: number }>((subscriber) => {
+      ended.push(new WeakRef(subscriber));
+      subscriber.next({ n: 1 });
+      subscriber.complete();
+    });
+    const requests = concat(range(0, 1000), NEVER).pipe(mergeMap(() => one));
+    const subscription = numbers.sum(requests).subscribe();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    globalThis.gc!();
+    expect(ended.filter((one) => one.deref() !== undefined).length).to.be.below(100);
+    subscription.unsubscribe();
   });
 
   it("fails when the requests run too far ahead", async () => {

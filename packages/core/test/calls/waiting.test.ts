@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { expect } from "chai";
 import {
   Status,
@@ -9,7 +10,7 @@ import {
   type Transport,
 } from "@sluice/core";
 import { channelOn, part, rejection } from "../session/fixture.js";
-import { TestDefinition } from "../session/simulation/service.js";
+import { TestDefinition, type Part } from "../session/simulation/service.js";
 import { Simulation } from "../session/simulation/simulation.js";
 
 const TIMEOUT_MS = 1000;
@@ -95,6 +96,60 @@ describe("a call that waits for a connection", () => {
     arrive();
     await simulation.run();
     expect(await waiting).to.include({ code: Status.DEADLINE_EXCEEDED });
+  });
+
+  for (const [why, limits, options, code] of [
+    ["its time is over", {}, { timeoutMs: TIMEOUT_MS }, Status.DEADLINE_EXCEEDED],
+    ["too many wait", { maxQueuedCalls: 1 }, {}, Status.RESOURCE_EXHAUSTED],
+    ["its options are wrong", {}, { timeoutMs: -1 }, Status.INVALID_ARGUMENT],
+  ] as const) {
+    it(`ends its source when it is not to begin, because ${why}`, async () => {
+      const { simulation, channel } = connectingChannel(limits);
+      const calls = channel.client(TestDefinition);
+      const sources = [new Readable({ read() {} }), new Readable({ read() {} })];
+      const ended = [
+        rejection(calls.clientStream(sources[0], options)),
+        rejection(calls.bidi(sources[1], options)[Symbol.asyncIterator]().next()),
+      ];
+      await simulation.run(TIMEOUT_MS + 4);
+      for (const error of ended) expect(await error).to.include({ code, mayHaveRun: false });
+      expect(sources.map(({ destroyed }) => destroyed)).to.deep.equal([true, true]);
+    });
+  }
+
+  it("ends its source when its caller leaves, and once", async () => {
+    const { simulation, channel, arrive } = connectingChannel();
+    let ends = 0;
+    const source: AsyncIterable<Part> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => new Promise(() => {}),
+        return: () => {
+          ends++;
+          return Promise.resolve({ value: undefined, done: true });
+        },
+      }),
+    };
+    const responses = channel.client(TestDefinition).bidi(source)[Symbol.asyncIterator]();
+    await responses.return!();
+    expect(ends).to.equal(1);
+    arrive();
+    await simulation.run();
+    expect(ends).to.equal(1);
+  });
+
+  it("fails when its source does meanwhile", async () => {
+    const { simulation, channel, arrive } = connectingChannel();
+    const calls = channel.client(TestDefinition);
+    const sources = [new Readable({ read() {} }), new Readable({ read() {} })];
+    const ended = [
+      rejection(calls.clientStream(sources[0])),
+      rejection(calls.bidi(sources[1])[Symbol.asyncIterator]().next()),
+    ];
+    for (const source of sources) source.destroy(new Error("the disk is gone"));
+    await simulation.run(10);
+    arrive();
+    await simulation.run();
+    for (const error of ended) expect(await error).to.include({ message: "the disk is gone" });
   });
 
   it("is ended when connecting takes longer than it may, and says so", async () => {
