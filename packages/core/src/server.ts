@@ -18,7 +18,7 @@ import type { Connection, Listener, Peer, Transport, TransportOptions } from "./
 export type ServerEvents = {
   /** A client has connected and said HELLO. The channel reaches it for as long as its connection lives. */
   connection: [channel: Channel];
-  /** A connection was lost or cut off with an error (a hostile or broken peer, a crash). */
+  /** A connection was lost or cut off with an error (a hostile or broken peer, a crash), or could not be let in. */
   connectionError: [error: Error, peer: Peer | undefined];
 };
 
@@ -79,7 +79,12 @@ export class Server {
   async listen(address: string, options: TransportOptions = {}): Promise<Listener> {
     this.#checkOpen();
     const transport = transportOf(this.#transports, address);
-    const listener = await transport.listen(address, (connection) => this.#accept(connection), options);
+    const listener = await transport.listen(
+      address,
+      (connection) => this.#accept(connection),
+      options,
+      (error, peer) => this.#events.emit("connectionError", error, peer),
+    );
     if (this.#closing !== undefined) {
       await listener.close();
       this.#checkOpen();

@@ -164,6 +164,9 @@ export interface Listener {
   unref(): void;
 }
 
+/** Told of what a listener did not accept: of a `peer` that it refused, and why. */
+export type ReportError = (error: Error, peer?: Peer) => void;
+
 /** Options common to every transport; each transport documents its own beside these. */
 export interface TransportOptions {
   /** Gives up connecting when aborted; `connect` rejects with the signal's reason. */
@@ -186,12 +189,14 @@ export interface Transport {
    */
   connectSync?(address: string, options: TransportOptions, timeoutMs: number): BlockingConnection;
   /**
-   * Listen at `address`; `accept` is called once per connection, which it must `start` or `destroy`.
+   * Listen at `address`; `accept` is called once per connection, which it must `start` or `destroy`, and `report` from the
+   * event loop with what keeps others from being accepted.
    * Rejects like `connect`, with ALREADY_EXISTS when the address is in use by a live listener.
    */
   listen(
     address: string,
     accept: (connection: Connection) => void,
     options: TransportOptions,
+    report?: ReportError,
   ): Promise<Listener>;
 }

@@ -7,6 +7,7 @@ export function onDemand(scheme: string, load: () => Promise<Transport>): Transp
   return {
     scheme,
     connect: async (address, options) => (await loaded()).connect(address, options),
-    listen: async (address, accept, options) => (await loaded()).listen(address, accept, options),
+    listen: async (address, accept, options, report) =>
+      (await loaded()).listen(address, accept, options, report),
   };
 }

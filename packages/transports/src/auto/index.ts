@@ -14,6 +14,7 @@ export function createAutoTransport(platform: Platform, unix: Transport, shm?: T
   return {
     scheme: "auto",
     connect: (address, options) => connect(platform, local, address, options),
-    listen: (address, accept, options) => listen(platform, unix, shm, address, accept, options),
+    listen: (address, accept, options, report) =>
+      listen(platform, unix, shm, address, accept, options, report),
   };
 }

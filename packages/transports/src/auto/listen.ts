@@ -4,6 +4,7 @@ import {
   RpcError,
   type Connection,
   type Listener,
+  type ReportError,
   type Transport,
   type TransportOptions,
 } from "@sluice/core";
@@ -27,6 +28,7 @@ export async function listen(
   address: string,
   accept: (connection: Connection) => void,
   options: TransportOptions,
+  report?: ReportError,
 ): Promise<Listener> {
   const at = parseAutoAddress(address);
   const allow = allowPeerOption(options);
@@ -39,8 +41,8 @@ export async function listen(
   const closeAll = (): Promise<unknown> => Promise.all(listeners.map((listener) => listener.close()));
   try {
     // First, because who has this socket has the name: nobody else is at the other files then.
-    listeners.push(await unix.listen(`unix:${at.unix}`, accept, options));
-    if (shm !== undefined) listeners.unshift(await shm.listen(`shm:${at.shm}`, accept, options));
+    listeners.push(await unix.listen(`unix:${at.unix}`, accept, options, report));
+    if (shm !== undefined) listeners.unshift(await shm.listen(`shm:${at.shm}`, accept, options, report));
     const secrets = { server: newSecret(), client: newSecret() };
     // A function can only judge peers that somebody vouches for.
     if (typeof allow !== "function") listeners.push(await listenTcp(platform, accept, secrets, pollUs));

@@ -14,6 +14,6 @@ export function createFifoTransport(native: Native, platform: Platform): Transpo
   return {
     scheme: "fifo",
     connect: (address, options) => connect(native, platform, address, options),
-    listen: (address, accept, options) => listen(native, platform, address, accept, options),
+    listen: (address, accept, options, report) => listen(native, platform, address, accept, options, report),
   };
 }

@@ -1,6 +1,13 @@
 import { fstatSync, lstatSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
+import {
+  RpcError,
+  Status,
+  type Connection,
+  type Listener,
+  type ReportError,
+  type TransportOptions,
+} from "@sluice/core";
 import type { ByteChannel, ByteHandler, Native } from "@sluice/native";
 import { errorCode, systemError } from "../errors.js";
 import { atExit } from "../exit.js";
@@ -18,6 +25,7 @@ export async function listen(
   address: string,
   accept: (connection: Connection) => void,
   options: TransportOptions,
+  report?: ReportError,
 ): Promise<Listener> {
   const { path, name } = parseFifoAddress(address);
   const allow = allowPeerOption(options);
@@ -41,6 +49,7 @@ export async function listen(
           allow,
           pollUs,
           accept,
+          report,
         );
       } catch (error) {
         native.closeFd(fd);
@@ -133,6 +142,7 @@ class FifoListener implements Listener, ByteHandler {
   readonly #allow: AllowPeer;
   readonly #pollUs: number;
   readonly #accept: (connection: Connection) => void;
+  readonly #report: ReportError | undefined;
   readonly #channel: ByteChannel;
   /** The beginning of an announcement. */
   #rest: Buffer = NOTHING;
@@ -146,6 +156,7 @@ class FifoListener implements Listener, ByteHandler {
     allow: AllowPeer,
     pollUs: number,
     accept: (connection: Connection) => void,
+    report: ReportError | undefined,
   ) {
     this.#native = native;
     this.#platform = platform;
@@ -154,6 +165,7 @@ class FifoListener implements Listener, ByteHandler {
     this.#allow = allow;
     this.#pollUs = pollUs;
     this.#accept = accept;
+    this.#report = report;
     this.#channel = new native.ByteChannel(at.fd, at.fd, this, { maxReadBytes: READ_BYTES });
     this.#channel.start();
     this.#forget = atExit(() => this.#remove());
@@ -184,9 +196,11 @@ class FifoListener implements Listener, ByteHandler {
     const [reads, writes] = opened;
     const stream = this.#platform.pipes.inherited(reads.fd, writes.fd);
     const peer = { address: this.address, uid: reads.uid };
+    let refused: RpcError | undefined;
     let connection: Connection | undefined;
     try {
-      if (refusal(peer, this.#allow) === undefined && this.#greet(writes.fd)) {
+      refused = refusal(peer, this.#allow);
+      if (refused === undefined && this.#greet(writes.fd)) {
         connection = fifoConnection(stream, peer, this.#pollUs);
       }
     } finally {
@@ -194,6 +208,7 @@ class FifoListener implements Listener, ByteHandler {
       if (connection === undefined) stream.destroy();
     }
     if (connection !== undefined) this.#accept(connection);
+    else if (refused !== undefined) this.#report?.(refused, peer);
   }
 
   /** Opens what a client has announced. Undefined if that cannot be done: then the client is gone, or lied. */

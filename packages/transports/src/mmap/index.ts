@@ -20,11 +20,11 @@ export function createMmapTransport(native: Native, platform: Platform): Transpo
       connectRing(native, platform, address, parseMmapAddress(address), options),
     connectSync: (address, options, timeoutMs) =>
       connectRingSync(native, address, parseMmapAddress(address), options, timeoutMs),
-    async listen(address, accept, options) {
+    async listen(address, accept, options, report) {
       const target = parseMmapAddress(address);
       // Resolved now: the process may change its working directory.
       const source = { kind: "file", directory: dirname(resolve(target.path)) } as const;
-      return listenRing(native, platform, address, target, source, accept, options);
+      return listenRing(native, platform, address, target, source, accept, options, report);
     },
   };
 }

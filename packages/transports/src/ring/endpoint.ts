@@ -1,4 +1,4 @@
-import type { Connection, Listener, Peer, TransportOptions } from "@sluice/core";
+import type { Connection, Listener, Peer, ReportError, TransportOptions } from "@sluice/core";
 import type { Native, Segment, SegmentKind } from "@sluice/native";
 import { pollOption, signalOption } from "../options.js";
 import type { Platform, StreamSocket } from "../platform/index.js";
@@ -43,6 +43,7 @@ export async function listenRing(
   source: SegmentSource,
   accept: (connection: Connection) => void,
   options: TransportOptions,
+  report?: ReportError,
 ): Promise<Listener> {
   const pollUs = pollOption(options);
   const capacity = capacityOption(options);
@@ -73,5 +74,5 @@ export async function listenRing(
       ),
     );
   };
-  return listenSocket(platform, address, target, onSocket, options);
+  return listenSocket(platform, address, target, onSocket, options, report);
 }

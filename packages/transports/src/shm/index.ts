@@ -31,14 +31,14 @@ export function createShmTransport(native: Native, platform: Platform): Transpor
       if (target.directory !== undefined) requireOwnDirectory(target.directory, "connect to", address);
       return connectRingSync(native, address, target, options, timeoutMs);
     },
-    async listen(address, accept, options) {
+    async listen(address, accept, options, report) {
       const target = parseShmAddress(address);
       const kind = segmentOption(options);
       if (target.directory !== undefined) {
         makeDirectory(target.directory, address);
         requireOwnDirectory(target.directory, "listen at", address);
       }
-      return listenRing(native, platform, address, target, { kind }, accept, options);
+      return listenRing(native, platform, address, target, { kind }, accept, options, report);
     },
   };
 }

@@ -24,11 +24,11 @@ export function createUnixTransport(platform: Platform, addon?: Native): Transpo
       const { socket, peer } = await connectSocket(platform, address, parseUnixAddress(address), options);
       return unixConnection(socket, peer, pollUs);
     },
-    async listen(address, accept, options) {
+    async listen(address, accept, options, report) {
       const pollUs = pollOption(options);
       const onSocket = (socket: StreamSocket, peer: Peer): void =>
         accept(unixConnection(socket, peer, pollUs));
-      return listenSocket(platform, address, parseUnixAddress(address), onSocket, options);
+      return listenSocket(platform, address, parseUnixAddress(address), onSocket, options, report);
     },
     ...(addon && {
       connectSync: (address, options, timeoutMs) => connectUnixSync(addon, address, options, timeoutMs),

@@ -1,5 +1,12 @@
 import { lstat, unlink } from "node:fs/promises";
-import { RpcError, Status, type Listener, type Peer, type TransportOptions } from "@sluice/core";
+import {
+  RpcError,
+  Status,
+  type Listener,
+  type Peer,
+  type ReportError,
+  type TransportOptions,
+} from "@sluice/core";
 import { errorCode, systemError } from "../errors.js";
 import { signalOption } from "../options.js";
 import type { Platform, SocketServer, StreamSocket } from "../platform/index.js";
@@ -9,13 +16,17 @@ import { lockFile } from "./lock.js";
 import { requireFeasible } from "./mode.js";
 import { allowPeerOption, refusal, socketPeer } from "./peer.js";
 
-/** Listens at the socket `target` of `address`; `accept` gets the sockets of allowed peers, to open or destroy. */
+/**
+ * Listens at the socket `target` of `address`; `accept` gets the sockets of allowed peers, to open or destroy, and `report` is
+ * told of the others.
+ */
 export async function listenSocket(
   platform: Platform,
   address: string,
   target: UnixAddress,
   accept: (socket: StreamSocket, peer: Peer) => void,
   options: TransportOptions,
+  report?: ReportError,
 ): Promise<Listener> {
   const allow = allowPeerOption(options);
   const signal = signalOption(options);
@@ -24,13 +35,16 @@ export async function listenSocket(
 
   const onSocket = (socket: StreamSocket): void => {
     const peer = socketPeer(socket, address);
-    let allowed = false;
+    let refused;
     try {
-      allowed = refusal(peer, allow) === undefined;
-    } finally {
-      if (!allowed) socket.destroy();
+      refused = refusal(peer, allow);
+    } catch (error) {
+      socket.destroy();
+      throw error;
     }
-    if (allowed) accept(socket, peer);
+    if (refused === undefined) return accept(socket, peer);
+    socket.destroy();
+    report?.(refused, peer);
   };
   // Where others are to come in, the check is what decides, not the file's mode.
   const mode = allow === "same-user" ? 0o600 : 0o666;
