@@ -664,6 +664,13 @@ function load(): { binding: Binding } | { reason: string } {
     return { binding: (require("node-gyp-build") as (root: string) => Binding)(root) };
   } catch (error) {
     const cause = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    if ((error as NodeJS.ErrnoException | undefined)?.code === "ERR_DLOPEN_DISABLED") {
+      return {
+        reason:
+          `this process may not load addons (${cause}); ` +
+          "start it without --no-addons and, where it has --permission, with --allow-addons",
+      };
+    }
     const isBundled = root === undefined || !existsSync(join(root, "binding.gyp"));
     return {
       reason:
