@@ -290,6 +290,34 @@ describeVariants("unix", ({ name, transports: { unix } }) => {
       }
     });
 
+    it("says whose the socket is that this user may not connect to, and the remedy", async function () {
+      if (!isRoot) this.skip();
+      const path = freshPath();
+      const address = `unix:${path}`;
+      const options = { allowPeer: "any" };
+      await listen(address, options);
+      for (const [mode, directoryMode, ...told] of [
+        [0o600, 0o711, "belongs to uid 0", "mode 0600", `uid ${STRANGER}`, "option allowPeer"],
+        [0o644, 0o711, "belongs to uid 0", "mode 0644", `uid ${STRANGER}`, "umask"],
+        [0o666, 0o700, `uid ${STRANGER} cannot look`, "directories"],
+      ] as const) {
+        chmodSync(path, mode);
+        chmodSync(dirname(path), directoryMode);
+        process.seteuid!(STRANGER);
+        try {
+          const attempts = [async () => unix.connect(address, options)];
+          if (unix.connectSync) attempts.push(async () => unix.connectSync!(address, options, 1000));
+          for (const attempt of attempts) {
+            const { message } = await refusal(attempt(), Status.PERMISSION_DENIED);
+            for (const text of [...told, "EACCES"]) expect(message).to.contain(text);
+          }
+        } finally {
+          process.seteuid!(0);
+          chmodSync(dirname(path), 0o700);
+        }
+      }
+    });
+
     it("says that permission is missing", async function () {
       // Root may do everything, so a process of another user tries.
       if (!isRoot) this.skip();

@@ -31,7 +31,7 @@ function connectSocket(
   try {
     fd = connectUntil(native, { path: target.path }, deadline);
   } catch (error) {
-    throw connectError(error, address);
+    throw connectError(error, address, target);
   }
   try {
     const peer: Peer = { address, ...native.peerCredentials(fd) };

@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { RpcError, Status, type Peer, type TransportOptions } from "@sluice/core";
 import { errorCode, systemError } from "../errors.js";
 import { signalOption } from "../options.js";
@@ -25,7 +26,7 @@ export async function connectSocket(
     socket = await platform.sockets.connect({ path: target.path }, signal);
   } catch (error) {
     signal?.throwIfAborted();
-    throw connectError(error, address);
+    throw connectError(error, address, target);
   }
   const peer = socketPeer(socket, address);
   let refused;
@@ -42,10 +43,37 @@ export async function connectSocket(
   return { socket, peer };
 }
 
-/** The error to tell when connecting to the socket of `address` failed with `error`. */
-export function connectError(error: unknown, address: string): RpcError {
-  if (errorCode(error) !== "ENOENT") return systemError(error, "connect to", address);
-  return new RpcError(Status.UNAVAILABLE, `cannot connect to ${address}: no socket is there (ENOENT)`, {
-    cause: error,
-  });
+/** The error to tell when connecting to the socket `target` of `address` failed with `error`. */
+export function connectError(error: unknown, address: string, { path }: UnixAddress): RpcError {
+  const fail = (status: Status, why: string): RpcError =>
+    new RpcError(status, `cannot connect to ${address}: ${why}`, { cause: error });
+  switch (errorCode(error)) {
+    case "ENOENT":
+      return fail(Status.UNAVAILABLE, "no socket is there (ENOENT)");
+    case "EACCES":
+      return fail(Status.PERMISSION_DENIED, `permission denied (EACCES): ${denial(path)}`);
+    default:
+      return systemError(error, "connect to", address);
+  }
+}
+
+/** Why this user may not connect to the socket at `path`, and the remedy. */
+function denial(path: string): string {
+  const own = process.geteuid!();
+  let stats;
+  try {
+    stats = statSync(path);
+  } catch (error) {
+    return `uid ${own} cannot look at the socket either (${errorCode(error)}): see the modes of the directories on its path`;
+  }
+  const mode = stats.mode & 0o777;
+  // A server that lets in only its own user makes its socket so; any other has what its umask leaves of 0666.
+  const remedy =
+    mode === 0o600
+      ? "the server's option allowPeer lets other users in"
+      : "the server's umask must leave others the right to write, as 0 does";
+  return (
+    `the socket belongs to uid ${stats.uid} and has mode 0${mode.toString(8)}, ` +
+    `and this process runs as uid ${own}; ${remedy}`
+  );
 }
