@@ -18,7 +18,7 @@ import type { Connection, Listener, Peer, Transport, TransportOptions } from "./
 export type ServerEvents = {
   /** A client has connected and said HELLO. The channel reaches it for as long as its connection lives. */
   connection: [channel: Channel];
-  /** A connection was lost or cut off with an error (a hostile or broken peer, a crash), or could not be let in. */
+  /** A connection was lost or cut off with an error (a hostile or broken peer, a crash), or could not be let in; without a peer, nobody can for now. */
   connectionError: [error: Error, peer: Peer | undefined];
 };
 

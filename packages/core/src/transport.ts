@@ -164,7 +164,7 @@ export interface Listener {
   unref(): void;
 }
 
-/** Told of what a listener did not accept: of a `peer` that it refused, and why. */
+/** Told of what a listener did not accept: of a `peer` that it refused, or, without one, why it can accept nobody for now. */
 export type ReportError = (error: Error, peer?: Peer) => void;
 
 /** Options common to every transport; each transport documents its own beside these. */

@@ -45,7 +45,8 @@ export async function listen(
     if (shm !== undefined) listeners.unshift(await shm.listen(`shm:${at.shm}`, accept, options, report));
     const secrets = { server: newSecret(), client: newSecret() };
     // A function can only judge peers that somebody vouches for.
-    if (typeof allow !== "function") listeners.push(await listenTcp(platform, accept, secrets, pollUs));
+    if (typeof allow !== "function")
+      listeners.push(await listenTcp(platform, accept, secrets, pollUs, report));
     writeOffer(at.offer, { addresses: listeners.map((listener) => listener.address), secrets });
   } catch (error) {
     await closeAll();
@@ -77,10 +78,14 @@ async function listenTcp(
   accept: (connection: Connection) => void,
   { server, client }: Secrets,
   pollUs: number,
+  report?: ReportError,
 ): Promise<Listener> {
   let address = "";
-  const sockets = await platform.sockets.listen({ address: LOOPBACK, port: 0 }, 0, (socket) =>
-    accept(new ProvenConnection(socket, address, server, client, pollUs)),
+  const sockets = await platform.sockets.listen(
+    { address: LOOPBACK, port: 0 },
+    0,
+    (socket) => accept(new ProvenConnection(socket, address, server, client, pollUs)),
+    (error) => report?.(systemError(error, "accept connections at", address)),
   );
   address = formatTcpAddress({ host: LOOPBACK, port: sockets.port });
   return {

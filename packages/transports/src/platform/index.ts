@@ -68,8 +68,16 @@ export interface SocketServer {
 export interface StreamSockets {
   /** Rejects with the signal's reason when it is aborted first. */
   connect(to: SocketAddress, signal: AbortSignal | undefined): Promise<StreamSocket>;
-  /** `mode` is that of a socket file: 0600, or 0666 where every user may connect. */
-  listen(at: SocketAddress, mode: number, onSocket: (socket: StreamSocket) => void): Promise<SocketServer>;
+  /**
+   * `mode` is that of a socket file: 0600, or 0666 where every user may connect. `onError` is told when no more can be accepted, as
+   * for want of descriptors: once, until one is again.
+   */
+  listen(
+    at: SocketAddress,
+    mode: number,
+    onSocket: (socket: StreamSocket) => void,
+    onError: (error: Error) => void,
+  ): Promise<SocketServer>;
 }
 
 export interface DatagramSockets {

@@ -15,7 +15,7 @@ export function createTcpTransport(platform: Platform, addon?: Native): Transpor
   return {
     scheme: "tcp",
     connect: (address, options) => connect(platform, address, options),
-    listen: (address, accept, options) => listen(platform, address, accept, options),
+    listen: (address, accept, options, report) => listen(platform, address, accept, options, report),
     ...(addon && {
       connectSync: (address, options, timeoutMs) => connectTcpSync(addon, address, options, timeoutMs),
     }),

@@ -1,4 +1,11 @@
-import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
+import {
+  RpcError,
+  Status,
+  type Connection,
+  type Listener,
+  type ReportError,
+  type TransportOptions,
+} from "@sluice/core";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
 import { booleanOption, pollOption, signalOption } from "../options.js";
@@ -11,6 +18,7 @@ export async function listen(
   address: string,
   accept: (connection: Connection) => void,
   options: TransportOptions,
+  report?: ReportError,
 ): Promise<Listener> {
   const { host, port } = parseTcpAddress(address);
   const insecure = booleanOption(options, "insecure") ?? false;
@@ -26,7 +34,12 @@ export async function listen(
   }
   let bound = address;
   const server = await platform.sockets
-    .listen({ address: ip!, port }, 0, (socket) => accept(tcpConnection(socket, bound, pollUs)))
+    .listen(
+      { address: ip!, port },
+      0,
+      (socket) => accept(tcpConnection(socket, bound, pollUs)),
+      (error) => report?.(systemError(error, "accept connections at", bound)),
+    )
     .catch((error: unknown) => {
       throw systemError(error, "listen at", address);
     });

@@ -1,10 +1,18 @@
 import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
 import { createServer } from "node:tls";
-import { RpcError, Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
+import {
+  RpcError,
+  Status,
+  type Connection,
+  type Listener,
+  type ReportError,
+  type TransportOptions,
+} from "@sluice/core";
 import { untilAborted } from "../abort.js";
 import { systemError } from "../errors.js";
 import { booleanOption, pollOption, signalOption } from "../options.js";
+import { Shortage } from "../platform/shortage.js";
 import { formatTcpAddress, parseTcpAddress, resolveHost } from "../tcp/address.js";
 import { TlsConnection } from "./connection.js";
 import { credentialOptions, handshakeTimeoutOption, PROTOCOL } from "./options.js";
@@ -16,6 +24,7 @@ export async function listen(
   address: string,
   accept: (connection: Connection) => void,
   options: TransportOptions,
+  report?: ReportError,
 ): Promise<Listener> {
   const { host, port } = parseTcpAddress(address, "tls");
   const credentials = credentialOptions(options);
@@ -57,7 +66,9 @@ export async function listen(
   // Whoever took too long is still connected.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   let bound = address;
+  const shortage = new Shortage((error) => report?.(systemError(error, "accept connections at", bound)));
   server.on("secureConnection", (socket) => {
+    shortage.onAccepted();
     handshaking.delete(idOf(socket));
     // A client that offers no protocol at all gets this far.
     if (socket.alpnProtocol === PROTOCOL) accept(new TlsConnection(socket, bound, false, pollUs));
@@ -69,8 +80,8 @@ export async function listen(
   } catch (error) {
     throw systemError(error, "listen at", address);
   }
-  // accept(2) can fail later, such as for want of descriptors; the next connection is then tried anew.
-  server.on("error", () => {});
+  // accept(2) can fail later; the next connection is then tried anew.
+  server.on("error", (error: Error) => shortage.onError(error));
   bound = formatTcpAddress({ host, port: (server.address() as AddressInfo).port }, "tls");
   return {
     address: bound,

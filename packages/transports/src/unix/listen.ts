@@ -46,15 +46,18 @@ export async function listenSocket(
     socket.destroy();
     report?.(refused, peer);
   };
+  const onError = (error: Error): void => report?.(systemError(error, "accept connections at", address));
   // Where others are to come in, the check is what decides, not the file's mode.
   const mode = allow === "same-user" ? 0o600 : 0o666;
   let server: SocketServer | undefined;
   try {
-    if (target.abstract) return listener(address, await platform.sockets.listen(target, mode, onSocket));
+    if (target.abstract) {
+      return listener(address, await platform.sockets.listen(target, mode, onSocket, onError));
+    }
     const lock = await lockFile(`${target.path}.lock`, platform);
     try {
       await removeDead(platform, target.path, address);
-      server = await platform.sockets.listen(target, mode, onSocket);
+      server = await platform.sockets.listen(target, mode, onSocket, onError);
     } finally {
       await lock.release();
     }

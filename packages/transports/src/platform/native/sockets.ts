@@ -1,6 +1,7 @@
 import type { AcceptedPeer, Native, SocketListener } from "@sluice/native";
 import type { ByteChannel, ByteChannelHandler } from "../../stream/channel.js";
 import type { Credentials, SocketAddress, SocketServer, StreamSocket, StreamSockets } from "../index.js";
+import { Shortage } from "../shortage.js";
 
 /**
  * What a Unix socket holds of bytes that its peer has not read, as far as net.core.wmem_max allows; the kernel doubles it
@@ -74,13 +75,17 @@ export function createSockets(native: Native): StreamSockets {
       });
     },
 
-    async listen(at, mode, onSocket) {
+    async listen(at, mode, onSocket, onError) {
+      const shortage = new Shortage(onError);
       const listener = new native.SocketListener(
         at,
         {
-          onConnection: (fd, peer) => onSocket(new NativeSocket(native, fd, peer)),
-          // Such as for want of descriptors: the listener goes on when there are some, and those who connect wait.
-          onError() {},
+          onConnection(fd, peer) {
+            shortage.onAccepted();
+            onSocket(new NativeSocket(native, fd, peer));
+          },
+          // Such as for want of descriptors: the listener tries again and again, and those who connect wait.
+          onError: (error) => shortage.onError(error),
         },
         { mode },
       );

@@ -5,6 +5,7 @@ import type { ByteChannel, ByteChannelHandler } from "../../stream/channel.js";
 import { readSlab } from "../../stream/slabs.js";
 import { MAX_PATH_BYTES } from "../../unix/address.js";
 import type { SocketAddress, SocketServer, StreamSocket, StreamSockets } from "../index.js";
+import { Shortage } from "../shortage.js";
 import { NodeChannel } from "./channel.js";
 
 class NodeSocket implements StreamSocket {
@@ -58,7 +59,12 @@ export const sockets: StreamSockets = {
     });
   },
 
-  listen(at: SocketAddress, mode: number, onSocket: (socket: StreamSocket) => void): Promise<SocketServer> {
+  listen(
+    at: SocketAddress,
+    mode: number,
+    onSocket: (socket: StreamSocket) => void,
+    onError: (error: Error) => void,
+  ): Promise<SocketServer> {
     return new Promise((resolve, reject) => {
       const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
       server.once("error", reject);
@@ -67,9 +73,13 @@ export const sockets: StreamSockets = {
       const listened = "path" in at ? { path: lastingPath(at.path) } : nodeAddress(at);
       server.listen({ ...listened, readableAll: wide, writableAll: wide }, () => {
         server.off("error", reject);
-        // accept(2) can fail later, such as for want of descriptors; the next connection is then tried anew.
-        server.on("error", () => {});
-        server.on("connection", (socket) => onSocket(new NodeSocket(socket)));
+        const shortage = new Shortage(onError);
+        // accept(2) can fail later; the next connection is then tried anew. For want of descriptors Node drops clients and does not tell.
+        server.on("error", (error) => shortage.onError(error));
+        server.on("connection", (socket) => {
+          shortage.onAccepted();
+          onSocket(new NodeSocket(socket));
+        });
         resolve(new NodeSocketServer(server));
       });
     });
