@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -34,10 +35,17 @@ struct Options {
   size_t bytes = 64;
   size_t in_flight = 1;
   double seconds = 1;
-  uint32_t capacity = 256 * 1024;
+  uint32_t capacity = 0;
   int server_cpu = -1;
   int client_cpu = -1;
 };
+
+// As Sluice's rings, or larger where messages would not pass whole: see RingLink. To copy, caches are what counts.
+uint32_t DefaultCapacity(const Options& options) {
+  constexpr size_t kSluice = 256 * 1024;
+  if (options.transport == "memcpy") return kSluice;
+  return static_cast<uint32_t>(std::clamp<size_t>(std::bit_ceil(4 * options.bytes), kSluice, os::kMaxRingCapacity));
+}
 
 double Number(const char* name, const char* text, double least, double greatest) {
   char* end;
@@ -74,6 +82,7 @@ Options Parse(int argc, char** argv) {
     }
   }
   if (optind < argc || options.transport.empty()) throw os::ArgumentError(kUsage);
+  if (options.capacity == 0) options.capacity = DefaultCapacity(options);
   return options;
 }
 
@@ -124,6 +133,53 @@ template <class Link>
   }
 }
 
+// A slice holds at least this many times as many messages as are in flight: load.ts of packages/bench has the same.
+constexpr uint64_t kGenerationsPerSlice = 3;
+
+// Times messages as the class of that name in load.ts: from the first that come back after a lead-in to those that end the
+// slice, so that the window is neither filled nor drained meanwhile.
+class Meter {
+ public:
+  Meter(double lead_in_seconds, double slice_seconds, uint64_t least)
+      : slice_(Seconds(slice_seconds)), least_(least), until_(Clock::now() + Seconds(lead_in_seconds)) {}
+
+  void Add(Clock::duration latency) {
+    if (state_ == State::kTimed) times_.Add(static_cast<uint64_t>(latency.count()), 1);
+  }
+
+  // After those that came back at `now` have been added. False when the load should end.
+  bool GoOn(Clock::time_point now) {
+    if (state_ == State::kLeadIn && now >= until_) {
+      state_ = State::kTimed;
+      began_ = now;
+      until_ = now + slice_;
+    } else if (state_ == State::kTimed && now >= until_ && times_.total() >= least_) {
+      state_ = State::kOver;
+      elapsed_ = now - began_;
+    }
+    return state_ != State::kOver;
+  }
+
+  const Histogram& times() const { return times_; }
+  double elapsed_seconds() const { return elapsed_.count(); }
+
+ private:
+  enum class State { kLeadIn, kTimed, kOver };
+
+  static Clock::duration Seconds(double seconds) {
+    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  }
+
+  Clock::duration slice_;
+  uint64_t least_;
+  State state_ = State::kLeadIn;
+  // When the lead-in ends, then when the slice does.
+  Clock::time_point until_;
+  Clock::time_point began_;
+  std::chrono::duration<double> elapsed_{};
+  Histogram times_;
+};
+
 // The client's side: keeps a window of messages in flight.
 template <class Link>
 class Client {
@@ -135,8 +191,8 @@ class Client {
     for (size_t at = 0; at < message_.size(); ++at) message_[at] = Expected(at % bytes);
   }
 
-  // Sends messages until `until`, then awaits the answers that are missing. Compares them if `check`.
-  void Run(Clock::time_point until, bool check, Histogram& times) {
+  // Sends messages until `meter` has what it needs, then awaits the answers that are missing. Compares them if `check`.
+  void Run(Meter& meter, bool check) {
     const uint64_t window = uint64_t{in_flight_} * bytes_;
     uint64_t sent = 0;
     uint64_t received = 0;
@@ -165,11 +221,11 @@ class Client {
         const uint64_t first = received / bytes_;
         received += bytes.size();
         for (uint64_t index = first; index < received / bytes_; ++index) {
-          times.Add(static_cast<uint64_t>((now - started_[index % started_.size()]).count()), 1);
+          meter.Add(now - started_[index % started_.size()]);
         }
       }
       if (any) {
-        sending = sending && now < until;
+        sending = meter.GoOn(now);
       } else {
         link_.Wait(full);
       }
@@ -196,28 +252,23 @@ class Client {
 
 template <class Link>
 void Measure(Link& link, const Options& options) {
-  const auto duration = [](double seconds) {
-    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-  };
   Client<Link> client(link, options.bytes, options.in_flight);
-  Histogram unused;
-  client.Run(Clock::now(), true, unused);  // one window
+  Meter unused(0, 0, options.in_flight);
+  client.Run(unused, true);
   // Of memory that is kept, all has to have been read into by the kernel; of many rings, all should have been written to.
   const bool large = options.transport.ends_with("-kept") || options.transport.ends_with("-each");
-  const double least = large ? 0.5 : 0;
-  client.Run(Clock::now() + duration(std::max(options.seconds / 10, least)), false, unused);
-  Histogram times;
-  const Clock::time_point start = Clock::now();
-  client.Run(start + duration(options.seconds), false, times);
-  const std::chrono::duration<double> elapsed = Clock::now() - start;
+  const double lead_in = std::max(options.seconds / 10, large ? 0.5 : 0);
+  Meter meter(lead_in, options.seconds, kGenerationsPerSlice * options.in_flight);
+  client.Run(meter, false);
+  const Histogram& times = meter.times();
   const bool ring = options.transport.starts_with("ring");
   const std::string capacity = ring ? ",\"capacity\":" + std::to_string(options.capacity) : "";
   printf(
       "{\"implementation\":\"c++\",\"transport\":\"%s\",\"kind\":\"echo\",\"bytes\":%zu,\"inFlight\":%zu,\"calls\":%llu,"
       "\"callsPerSecond\":%.1f,\"p50Us\":%.3f,\"p90Us\":%.3f,\"p99Us\":%.3f,\"p999Us\":%.3f%s}\n",
       options.transport.c_str(), options.bytes, options.in_flight, static_cast<unsigned long long>(times.total()),
-      static_cast<double>(times.total()) / elapsed.count(), times.Quantile(0.5) / 1000, times.Quantile(0.9) / 1000,
-      times.Quantile(0.99) / 1000, times.Quantile(0.999) / 1000, capacity.c_str());
+      static_cast<double>(times.total()) / meter.elapsed_seconds(), times.Quantile(0.5) / 1000,
+      times.Quantile(0.9) / 1000, times.Quantile(0.99) / 1000, times.Quantile(0.999) / 1000, capacity.c_str());
 }
 
 // `Links` makes the client's end and the server's; each process keeps its own.

@@ -360,9 +360,9 @@ class RingLink {
   RingLink(const os::Segment& segment, os::RingEndpoint::Side side, os::UniqueFd doorbell)
       : doorbell_(std::move(doorbell)),
         ring_(segment, side, doorbell_.get()),
-        max_message_(segment.capacity() / 4 - os::kFrameHeaderBytes) {}
+        max_message_(segment.capacity() / 4) {}
 
-  // As the TypeScript transport, which goes in fragments above a quarter of the ring.
+  // Longer ones go in parts, as in the TypeScript transport.
   size_t max_message() const { return max_message_; }
 
   size_t Send(Bytes bytes) {
@@ -493,9 +493,22 @@ class CopyLink {
   const uint8_t* last_ = nullptr;
 };
 
+// What a pipe holds, where that is allowed: as much as anybody may have it hold by default (pipe(7)).
+inline constexpr int kPipeBytes = 1 << 20;
+
+inline void EnlargePipe(const os::UniqueFd& pipe) {
+  int bytes = kPipeBytes;
+  int limit;
+  if (std::ifstream("/proc/sys/fs/pipe-max-size") >> limit) bytes = std::min(bytes, limit);
+  // Not permitted where this user's pipes hold a lot already.
+  if (fcntl(pipe.get(), F_SETPIPE_SZ, bytes) == -1 && errno != EPERM) throw os::SystemError(errno, "fcntl");
+}
+
 inline std::pair<StreamLink, StreamLink> PipeLinks() {
   auto [request_out, request_in] = os::Pipe();
   auto [answer_out, answer_in] = os::Pipe();
+  EnlargePipe(request_in);
+  EnlargePipe(answer_in);
   return {StreamLink(std::move(answer_out), std::move(request_in)),
           StreamLink(std::move(request_out), std::move(answer_in))};
 }
@@ -532,12 +545,23 @@ inline std::pair<StreamLink, StreamLink> FifoLinks() {
       &path, [](const std::filesystem::path* made) { std::filesystem::remove_all(*made); });
   auto [request_out, request_in] = Fifo(path / "request");
   auto [answer_out, answer_in] = Fifo(path / "answer");
+  EnlargePipe(request_in);
+  EnlargePipe(answer_in);
   return {StreamLink(std::move(answer_out), std::move(request_in)),
           StreamLink(std::move(request_out), std::move(answer_in))};
 }
 
+// What a Unix socket holds that its peer has not read: as Sluice has it (sockets.ts of packages/transports).
+inline constexpr int kUnixSendBufferBytes = 1 << 20;
+
+inline void EnlargeUnix(const os::UniqueFd& socket) {
+  os::SetBuffer(socket.get(), SO_SNDBUF, kUnixSendBufferBytes);
+}
+
 inline std::pair<StreamLink, StreamLink> UnixLinks() {
   auto [near, far] = os::SocketPair();
+  EnlargeUnix(near);
+  EnlargeUnix(far);
   return {StreamLink(std::move(near)), StreamLink(std::move(far))};
 }
 
@@ -564,6 +588,7 @@ inline std::pair<std::vector<os::UniqueFd>, std::vector<os::UniqueFd>> SocketPai
 
 inline std::pair<EachLink, EachLink> EachLinks(size_t bytes, size_t in_flight) {
   auto [near, far] = SocketPairs(in_flight);
+  for (const auto* ends : {&near, &far}) std::ranges::for_each(*ends, EnlargeUnix);
   return {EachLink(std::move(near), bytes), EachLink(std::move(far), bytes)};
 }
 

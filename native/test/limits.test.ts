@@ -63,6 +63,23 @@ describe("The C++ limits of the bench", function () {
     }
   }
 
+  it("has rings that messages of any size pass whole", async () => {
+    for (const [bytes, capacity] of [
+      [64, 1 << 18],
+      [1 << 16, 1 << 18],
+      [(1 << 16) + 1, 1 << 19],
+      [1 << 20, 1 << 22],
+    ]) {
+      const line = await limits("--transport", "ring-polled", "--bytes", `${bytes}`, "--seconds", "0.01");
+      expect(JSON.parse(line)).to.include({ bytes, capacity });
+    }
+  });
+
+  it("times at least three messages for each in flight", async () => {
+    const line = await limits("--transport", "unix", "--in-flight", "1000", "--seconds", "0.001");
+    expect((JSON.parse(line) as { calls: number }).calls).to.be.at.least(3000);
+  });
+
   /** Runs until one of its two processes is killed; `find` is given the program's pid, and says what it has in use by then. */
   const killed = async <T extends object>(
     transport: string,
