@@ -3,13 +3,10 @@ import { once } from "node:events";
 import { createServer, type ServerHttp2Session } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { join } from "node:path";
-import { createFileRegistry, fromBinary } from "@bufbuild/protobuf";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { createClient, type ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter, createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import descriptor from "protobufjs/ext/descriptor.js";
 import type { Implementation } from "../implementation.js";
-import { schema } from "./protobuf.js";
 import {
   asynchronous,
   handlers,
@@ -24,13 +21,22 @@ const BASE_URL = "http://localhost";
 /** In MB. Node's default, 10, refuses streams beside large messages under way. Larger windows gained nothing here. */
 const HTTP2_OPTIONS = { maxSessionMemory: 1000 };
 
-/** From the same echo.proto, at run time: generated code would hold the same descriptor, and use it in the same way. */
-const service = createFileRegistry(
-  fromBinary(
-    FileDescriptorSetSchema,
-    descriptor.FileDescriptorSet.encode(schema.toDescriptor("proto3")).finish(),
+/** By default the server compresses every response of 1,024 bytes or more. */
+const UNCOMPRESSED = { acceptCompression: [] };
+
+/** Of echo.proto, as generated code has it. */
+const service = serviceDesc(
+  fileDesc(
+    "CgplY2hvLnByb3RvEgxzbHVpY2UuYmVuY2giFAoERWNobxIMCgRib2R5GAEgASgMIi0KDVN0cmVhbVJlcXVlc3QSDQoFY291" +
+      "bnQYASABKA0SDQoFYnl0ZXMYAiABKA0iHgoNU3RyZWFtU3VtbWFyeRINCgVjb3VudBgBIAEoDTLkAgoFQmVuY2gSLwoFVW5h" +
+      "cnkSEi5zbHVpY2UuYmVuY2guRWNobxoSLnNsdWljZS5iZW5jaC5FY2hvEkQKD1NlcnZlclN0cmVhbWluZxIbLnNsdWljZS5i" +
+      "ZW5jaC5TdHJlYW1SZXF1ZXN0GhIuc2x1aWNlLmJlbmNoLkVjaG8wARJECg9DbGllbnRTdHJlYW1pbmcSEi5zbHVpY2UuYmVu" +
+      "Y2guRWNobxobLnNsdWljZS5iZW5jaC5TdHJlYW1TdW1tYXJ5KAESOwoNQmlkaVN0cmVhbWluZxISLnNsdWljZS5iZW5jaC5F" +
+      "Y2hvGhIuc2x1aWNlLmJlbmNoLkVjaG8oATABEi4KBEhvbGQSEi5zbHVpY2UuYmVuY2guRWNobxoSLnNsdWljZS5iZW5jaC5F" +
+      "Y2hvEjEKB1JlbGVhc2USEi5zbHVpY2UuYmVuY2guRWNobxoSLnNsdWljZS5iZW5jaC5FY2hvYgZwcm90bzM",
   ),
-).getService("sluice.bench.Bench")!;
+  0,
+);
 
 /** What generated code would declare. */
 interface Stub {
@@ -46,6 +52,7 @@ export const connectNode: Implementation = {
   async serve(_transport, directory) {
     const path = join(directory, "connect.sock");
     const listener = connectNodeAdapter({
+      ...UNCOMPRESSED,
       routes: (router) =>
         router.service(service, {
           ...handlers,
@@ -75,7 +82,12 @@ export const connectNode: Implementation = {
       ...HTTP2_OPTIONS,
       createConnection: () => connectSocket(path),
     });
-    const transport = createConnectTransport({ httpVersion: "2", baseUrl: BASE_URL, sessionManager });
+    const transport = createConnectTransport({
+      ...UNCOMPRESSED,
+      httpVersion: "2",
+      baseUrl: BASE_URL,
+      sessionManager,
+    });
     const stub = createClient(service, transport) as unknown as Stub;
     return {
       ...callsOf({ ...stub, clientStreaming: (messages) => stub.clientStreaming(asynchronous(messages)) }),
