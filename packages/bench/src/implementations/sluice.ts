@@ -9,6 +9,7 @@ import {
   type Channel,
   type Connection,
   type Server,
+  type ServerContext,
   type TransportOptions,
 } from "@sluice/node";
 import { echoClient } from "../echo-client.js";
@@ -20,7 +21,14 @@ import {
   type EchoCall,
   type Implementation,
 } from "../implementation.js";
-import { handlers, callsOf } from "./service.js";
+import { handlers, callsOf, type Echo } from "./service.js";
+
+/** The unary call with a handler that reads its metadata, which arrives undecoded: other calls' handlers must not look for any. */
+const MetadataDefinition = {
+  name: "BenchMetadata",
+  fullName: "sluice.bench.BenchMetadata",
+  methods: { unary: BenchDefinition.methods.unary },
+};
 
 export const sluice: Implementation = {
   async serve(transport, directory) {
@@ -107,7 +115,15 @@ function listenAddress(transport: string, directory: string): string {
 function benchServer(lendBytes = false): Server {
   const server = createServer();
   server.add(BenchDefinition, handlers, { lendBytes });
+  server.add(MetadataDefinition, { unary: readMetadata });
   return server;
+}
+
+async function readMetadata(request: Echo, { metadata }: ServerContext): Promise<Echo> {
+  for (const name of METADATA_NAMES) {
+    if (metadata.get(name) === undefined) throw new Error(`a call came without ${name}`);
+  }
+  return request;
 }
 
 /** Its address is followed by its certificate, for the client to trust. */
@@ -134,9 +150,10 @@ function benchClient(channel: Channel, closeServer?: () => Promise<void>): Bench
         case "deadline":
           return (body) => stub.unary({ body }, { timeoutMs: 10_000 });
         case "metadata": {
+          const { unary } = channel.client(MetadataDefinition);
           let calls = 0;
           return (body) =>
-            stub.unary(
+            unary(
               { body },
               {
                 metadata: {
@@ -225,6 +242,7 @@ function connectFrames(address: string): Promise<BenchClient> {
   });
 }
 
+const METADATA_NAMES = ["x-request-id", "x-tenant", "x-client", "accept-language", "x-trace-bin"];
 /** Made before they are needed: V8 remembers the texts of numbers, which costs more than sending them. */
 const REQUEST_IDS = Array.from({ length: 4096 }, (_, index) => String(100_000 + index));
 const TRACE = new Uint8Array(16).fill(7);
