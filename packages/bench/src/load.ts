@@ -47,7 +47,7 @@ export async function runSlice(connections: Connections, scenario: Scenario, tim
       await loadUnary(connections.clients, scenario, body, meter);
       break;
     case "serverStreaming":
-      await loadServerStreams(client, scenario, meter);
+      await loadServerStreams(client, scenario, body, meter);
       break;
     case "clientStreaming":
       await loadClientStreams(client, scenario, body, meter);
@@ -129,12 +129,18 @@ function checkLength(echoed: Uint8Array, body: Uint8Array): void {
   throw new Error(`${body.length} bytes were sent, ${echoed.length} came back`);
 }
 
-async function loadServerStreams(client: BenchClient, scenario: Scenario, meter: Meter): Promise<void> {
+async function loadServerStreams(
+  client: BenchClient,
+  scenario: Scenario,
+  body: Uint8Array,
+  meter: Meter,
+): Promise<void> {
   const serverStreaming = offered(client.serverStreaming, scenario);
   const readOne = async () => {
     let messages = 0;
     let began = performance.now();
-    await serverStreaming(scenario.bytes, MAX_STREAM_MESSAGES, () => {
+    await serverStreaming(scenario.bytes, MAX_STREAM_MESSAGES, (received) => {
+      checkLength(received, body);
       if (++messages % MESSAGES_PER_SAMPLE !== 0) return true;
       const now = performance.now();
       const goOn = meter.record((now - began) / MESSAGES_PER_SAMPLE, now, MESSAGES_PER_SAMPLE);
