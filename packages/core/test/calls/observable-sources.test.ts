@@ -69,6 +69,43 @@ describe("an Observable as the source of a call's messages", () => {
     });
   }
 
+  for (const [where, wait] of [
+    ["behind an interceptor that waits", true],
+    ["whose responses are not read yet", false],
+  ] as const) {
+    it(`is heard from the beginning of a call ${where}`, async () => {
+      let observer!: Observer;
+      let ends = 0;
+      const requests = {
+        subscribe(subscriber: Observer) {
+          observer = subscriber;
+          return { unsubscribe: () => void ends++ };
+        },
+      };
+      const { simulation, calls, usage } = await connectPair({
+        client: {
+          interceptors: [
+            async function* (call, next) {
+              if (wait) await simulation.sleep(100);
+              yield* next(call);
+            },
+          ],
+        },
+      });
+      const responses = calls.bidi(requests as unknown as AsyncIterable<Part>);
+      const early = wait ? all(responses) : undefined;
+      observer.next(part(1));
+      await simulation.run(50);
+      observer.next(part(2));
+      observer.complete();
+      const read = early ?? all(responses);
+      await simulation.run();
+      expect(await read).to.deep.equal([1, 2]);
+      expect(ends).to.equal(1);
+      expect(usage()).to.deep.equal([IDLE, IDLE]);
+    });
+  }
+
   it("may give no subscription, and fail for no reason", async () => {
     let fails = false;
     const { simulation, calls, usage } = await pairOf((observer: Observer) => {

@@ -7,6 +7,7 @@ import {
   type Channel,
   type Connection,
   type Limits,
+  type ObservableLike,
   type Transport,
 } from "@sluice/core";
 import { channelOn, part, rejection } from "../session/fixture.js";
@@ -135,6 +136,28 @@ describe("a call that waits for a connection", () => {
     arrive();
     await simulation.run();
     expect(ends).to.equal(1);
+  });
+
+  it("sends what its Observable has emitted meanwhile", async () => {
+    const { simulation, channel, arrive } = connectingChannel();
+    const calls = channel.client(TestDefinition);
+    const observers: Parameters<ObservableLike<Part>["subscribe"]>[0][] = [];
+    const requests = {
+      subscribe: (observer: (typeof observers)[0]) => (observers.push(observer), { unsubscribe() {} }),
+    } as unknown as AsyncIterable<Part>;
+    const last = calls.clientStream(requests);
+    const responses = calls.bidi(requests)[Symbol.asyncIterator]();
+    for (const observer of observers) observer.next(part(1));
+    await simulation.run(10);
+    arrive();
+    for (const observer of observers) {
+      observer.next(part(2));
+      observer.complete();
+    }
+    await simulation.run();
+    expect((await last).index).to.equal(2);
+    for (const index of [1, 2]) expect((await responses.next()).value).to.include({ index });
+    expect(observers).to.have.length(2);
   });
 
   it("fails when its source does meanwhile", async () => {
