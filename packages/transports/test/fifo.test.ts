@@ -26,9 +26,10 @@ import { setImmediate } from "node:timers/promises";
 import { expect } from "chai";
 import { Status, type Connection, type Listener, type Peer, type TransportOptions } from "@sluice/core";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
-import { nativeTransports, nodeTransports } from "@sluice/transports";
+import { nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
 import { freshPath } from "./subjects.js";
+import { describeNative } from "./variants.js";
 
 const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 const isRoot = process.geteuid!() === 0;
@@ -37,8 +38,7 @@ const MAGIC = Buffer.from("SLFIFO1\n");
 const TOKEN = Buffer.alloc(16, 0xab);
 const STEM = `.sluice-${TOKEN.toString("hex")}`;
 
-(nativeTransports ? describe : describe.skip)("fifo", () => {
-  const { fifo } = nativeTransports!;
+describeNative("fifo", ({ fifo }) => {
   let directory: string;
   let path: string;
   let address: string;

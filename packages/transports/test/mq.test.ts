@@ -5,9 +5,9 @@ import { expect } from "chai";
 import { Status, type Connection, type Listener } from "@sluice/core";
 import { native } from "@sluice/native";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
-import { nativeTransports } from "@sluice/transports";
 import { describeQueues } from "./queue-suite.js";
 import { refusal } from "./refusal.js";
+import { describeNative } from "./variants.js";
 
 const nobody = { onMessages() {}, onRoom() {}, onError() {} };
 const python = spawnSync("python3", ["--version"]).status === 0;
@@ -28,8 +28,7 @@ function unlink(name: string): void {
   execFileSync("python3", ["-c", `import ctypes; ctypes.CDLL(None).mq_unlink(b"${name}")`]);
 }
 
-(nativeTransports ? describe : describe.skip)("mq", () => {
-  const { mq } = nativeTransports!;
+describeNative("mq", ({ mq }) => {
   const address = (): string => `mq:/sluice-test-${randomUUID()}`;
   const nameOf = (at: string): string => at.slice("mq:".length);
 

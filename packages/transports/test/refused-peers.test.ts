@@ -2,11 +2,10 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { expect } from "chai";
 import { RpcError, Server, Status, type Connection, type Peer } from "@sluice/core";
-import { nativeTransports } from "@sluice/transports";
 import { freshPath } from "./subjects.js";
+import { describeNative } from "./variants.js";
 
-(nativeTransports ? describe : describe.skip)("peers that a server refuses", () => {
-  const { unix, shm, mmap, fifo, auto } = nativeTransports!;
+describeNative("peers that a server refuses", ({ unix, shm, mmap, fifo, auto }) => {
   const runtime = process.env["XDG_RUNTIME_DIR"];
   let directory: string;
 

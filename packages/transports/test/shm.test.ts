@@ -20,15 +20,15 @@ import { setTimeout } from "node:timers/promises";
 import { expect } from "chai";
 import { Status, type Connection, type Listener, type TransportOptions } from "@sluice/core";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
-import { nativeTransports, nodeTransports } from "@sluice/transports";
+import { nodeTransports } from "@sluice/transports";
 import { refusal } from "./refusal.js";
 import { freshPath } from "./subjects.js";
+import { describeNative } from "./variants.js";
 
 const isRoot = process.geteuid!() === 0;
 const STRANGER = 65534;
 
-(nativeTransports ? describe : describe.skip)("shm and mmap", () => {
-  const { shm, mmap, unix } = nativeTransports!;
+describeNative("shm and mmap", ({ shm, mmap, unix }) => {
   const runtime = process.env["XDG_RUNTIME_DIR"];
   let listeners: Listener[] = [];
   let connections: Connection[] = [];

@@ -8,9 +8,9 @@ import { expect } from "chai";
 import { Status, type Connection, type Listener } from "@sluice/core";
 import { native } from "@sluice/native";
 import { Endpoint, makeFrame } from "@sluice/transport-contract";
-import { nativeTransports } from "@sluice/transports";
 import { describeQueues, run } from "./queue-suite.js";
 import { refusal } from "./refusal.js";
+import { describeNative } from "./variants.js";
 
 const nobody = { onMessages() {}, onRoom() {}, onError() {} };
 const python = spawnSync("python3", ["--version"]).status === 0;
@@ -34,8 +34,7 @@ function queuesOf(pid: number): string[] {
     .map((fields) => fields[1]!);
 }
 
-(nativeTransports ? describe : describe.skip)("sysvmq", () => {
-  const { sysvmq } = nativeTransports!;
+describeNative("sysvmq", ({ sysvmq }) => {
   const address = (): string => `sysvmq:${randomInt(1, 2 ** 31)}`;
   const keyOf = (at: string): number => Number(at.slice("sysvmq:".length)) | 0;
 

@@ -17,3 +17,10 @@ export function describeVariants(name: string, tests: (variant: Variant) => void
   for (const variant of variants) describe(`${name} (${variant.name})`, () => tests(variant));
   if (!nativeTransports) describe.skip(`${name} (native): ${nativeUnavailable}`, () => {});
 }
+
+/** Registers tests of transports that are there with the addon alone. Mocha would run the body of what is skipped, too. */
+export function describeNative(name: string, tests: (transports: PlatformTransports) => void): void {
+  const transports = nativeTransports;
+  if (transports) describe(name, () => tests(transports));
+  else describe.skip(`${name}: ${nativeUnavailable}`, () => {});
+}
