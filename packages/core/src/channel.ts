@@ -20,7 +20,8 @@ import { InterceptedResponses, type Begin, type Interception } from "./intercept
 import { completeLimits, limitsOver, type Limits } from "./limits.js";
 import { HeldSource } from "./message-pump.js";
 import { methodsOf, type MethodInfo } from "./method.js";
-import { Metadata, type ReceivedBlock } from "./metadata.js";
+import type { ReceivedBlock } from "./metadata-block.js";
+import { Metadata } from "./metadata.js";
 import { Registry, type ServiceOptions } from "./registry.js";
 import { RefusedCall, ServerCall, type ServedMethod } from "./server-call.js";
 import { Session, type AcceptedStream, type Acceptor, type Keepalive, type SessionOwner } from "./session.js";

@@ -7,7 +7,8 @@ import { compose, onlyMessage, type InterceptedCall, type Interceptor } from "./
 import { isSource, MessagePump, type Sink } from "./message-pump.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
 import { encodingError, type MethodInfo } from "./method.js";
-import { Metadata, type MetadataValue, type ReceivedBlock } from "./metadata.js";
+import type { ReceivedBlock } from "./metadata-block.js";
+import { Metadata, type MetadataValue } from "./metadata.js";
 import type { AcceptedStream, Session } from "./session.js";
 import { Status } from "./status.js";
 import { StoppableSource } from "./stoppable-source.js";

@@ -4,7 +4,7 @@
  */
 import { readU16, readU32, writeU16, writeU32 } from "./bytes.js";
 import { RpcError, type ErrorDetail } from "./error.js";
-import { receiveMetadata, type ReceivedBlock } from "./metadata.js";
+import { receiveMetadata, type ReceivedBlock } from "./metadata-block.js";
 import { DecodeError, MessageReader, MessageWriter, WireType } from "./protobuf/index.js";
 import { Status } from "./status.js";
 import { FRAME_HEADER_BYTES } from "./transport.js";

@@ -1,4 +1,5 @@
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { SHORT_TEXT, shortAscii } from "./ascii.js";
 import { EMPTY, HIGH, LOW, halves, signed64, unsigned64, withoutConstructor } from "./base.js";
 import { copy } from "./copy.js";
 import { platform } from "./platform.js";
@@ -7,8 +8,6 @@ import { platform } from "./platform.js";
 const MAX_DEPTH = 100;
 /** A bit for each wire type that begins a field: all but the end of a group, 6 and 7. */
 const FIELDS = 0b101111;
-/** Strings up to this many bytes are tried as ASCII in JavaScript, below the cost of a call to the platform. */
-const SHORT_STRING = 24;
 
 /** Bytes that are not a valid message. The message says what is wrong, and at which byte of the input. */
 export class DecodeError extends Error {
@@ -342,7 +341,7 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const start = this.pos;
     const end = start + length;
     this.pos = end;
-    if (length <= SHORT_STRING) {
+    if (length <= SHORT_TEXT) {
       const text = shortAscii(this.memory, start, end);
       if (text !== undefined) return text;
     }
@@ -450,46 +449,6 @@ export class MessageReader extends withoutConstructor(BinaryReader) {
     const prototype = MessageReader.prototype;
     prototype.uint32 = prototype.readUint32;
   }
-}
-
-/** `memory[start..end)` as text if all of it is ASCII. Several characters at a time cost little more than one. */
-function shortAscii(memory: Uint8Array, start: number, end: number): string | undefined {
-  let text = "";
-  let i = start;
-  for (; i + 8 <= end; i += 8) {
-    const a = memory[i];
-    const b = memory[i + 1];
-    const c = memory[i + 2];
-    const d = memory[i + 3];
-    const e = memory[i + 4];
-    const f = memory[i + 5];
-    const g = memory[i + 6];
-    const h = memory[i + 7];
-    if ((a | b | c | d | e | f | g | h) > 0x7f) return undefined;
-    text += String.fromCharCode(a, b, c, d, e, f, g, h);
-  }
-  if (i + 4 <= end) {
-    const a = memory[i];
-    const b = memory[i + 1];
-    const c = memory[i + 2];
-    const d = memory[i + 3];
-    if ((a | b | c | d) > 0x7f) return undefined;
-    text += String.fromCharCode(a, b, c, d);
-    i += 4;
-  }
-  if (i + 2 <= end) {
-    const a = memory[i];
-    const b = memory[i + 1];
-    if ((a | b) > 0x7f) return undefined;
-    text += String.fromCharCode(a, b);
-    i += 2;
-  }
-  if (i < end) {
-    const a = memory[i];
-    if (a > 0x7f) return undefined;
-    text += String.fromCharCode(a);
-  }
-  return text;
 }
 
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { Metadata, RpcError, type MetadataValue } from "@sluice/core";
-import { MetadataEncoder, receiveMetadata } from "#core/metadata.js";
+import { receiveMetadata } from "#core/metadata-block.js";
+import { MetadataEncoder } from "#core/metadata-encoder.js";
 import { connectPair, echo, part } from "../session/fixture.js";
 import { Random } from "../protobuf/random.js";
 
