@@ -4,207 +4,190 @@ import { SHORT_TEXT, shortAscii } from "./protobuf/ascii.js";
 import { copy } from "./protobuf/copy.js";
 import { platform } from "./protobuf/platform.js";
 
-const NO_BYTES: Uint8Array = new Uint8Array(0);
+/** What entries share, because memory of its own costs each several hundred nanoseconds. */
+class Slab {
+  readonly memory: Uint8Array;
+  readonly view: DataView;
+  used = 0;
 
-/** A good block, never to be changed: `memory[start..end)`. `view` is of all of `memory`. */
-export class ReceivedBlock {
-  #entries: readonly ReceivedEntry[] | undefined = undefined;
-
-  constructor(
-    readonly memory: Uint8Array,
-    readonly view: DataView,
-    readonly start: number,
-    readonly end: number,
-  ) {}
-
-  /** As it travels. */
-  get bytes(): Uint8Array {
-    return this.memory.subarray(this.start, this.end);
-  }
-
-  get entries(): readonly ReceivedEntry[] {
-    return (this.#entries ??= readEntries(this));
+  constructor(bytes: number) {
+    this.memory = new Uint8Array(bytes);
+    this.view = new DataView(this.memory.buffer);
   }
 }
 
-/** An entry of `block`, which begins at `start` of its memory. `text` is undefined where the value is bytes. */
-export class ReceivedEntry {
+const SLAB_BYTES = 16 << 10;
+/** Larger blocks have slabs of their own. */
+const SHARED_BYTES = 4 << 10;
+
+let sharedSlab = new Slab(0);
+
+/** One with room for `bytes`. */
+function slabFor(bytes: number): Slab {
+  if (bytes > SHARED_BYTES) return new Slab(bytes);
+  if (sharedSlab.memory.length - sharedSlab.used < bytes) sharedSlab = new Slab(SLAB_BYTES);
+  return sharedSlab;
+}
+
+/** A good entry that arrived: `slab.memory[start..end)`, never to be changed. */
+class ReceivedEntry {
+  #name: string | undefined = undefined;
+  #text: string | undefined = undefined;
+
   constructor(
-    readonly block: ReceivedBlock,
+    readonly slab: Slab,
     readonly start: number,
     readonly valueStart: number,
     readonly end: number,
-    readonly name: string,
-    readonly text: string | undefined,
-  ) {}
+    readonly binary: boolean,
+    /** Of the same name. */
+    like: ReceivedEntry | undefined,
+  ) {
+    if (like !== undefined) this.#name = like.#name;
+  }
+
+  get name(): string {
+    return (this.#name ??= readText(this.slab.memory, this.start + 1, this.valueStart - 2));
+  }
 
   /** Bytes are a copy, which is the caller's own. */
   get value(): MetadataValue {
-    return this.text ?? copy(this.block.memory, this.valueStart, this.end);
+    const { slab, valueStart, end } = this;
+    if (this.binary) return copy(slab.memory, valueStart, end);
+    return (this.#text ??= readText(slab.memory, valueStart, end));
   }
 }
 
-/** The entries that were read last: most often those of the next block are the same but for a value or two. */
-let lastRead: readonly ReceivedEntry[] = [];
-
-function readEntries(block: ReceivedBlock): readonly ReceivedEntry[] {
-  const { memory, end } = block;
-  const entries: ReceivedEntry[] = [];
-  for (let at = block.start; at < end;) {
-    const valueStart = at + 1 + memory[at]! + 2;
-    const entryEnd = endOfEntry(memory, at);
-    const before = lastRead[entries.length];
-    let name: string | undefined = undefined;
-    let text: string | undefined = undefined;
-    if (before !== undefined && valueStart - at === before.valueStart - before.start) {
-      if (isSame(block, at, valueStart - 2, before.block, before.start)) name = before.name;
-    }
-    if (name === undefined) name = readText(memory, at + 1, valueStart - 2);
-    if (!isBinaryName(memory, at + 1, valueStart - 2)) {
-      if (before?.text !== undefined && entryEnd - valueStart === before.text.length) {
-        if (isSame(block, valueStart, entryEnd, before.block, before.valueStart)) text = before.text;
-      }
-      if (text === undefined) text = readText(memory, valueStart, entryEnd);
-    }
-    entries.push(new ReceivedEntry(block, at, valueStart, entryEnd, name, text));
-    at = entryEnd;
-  }
-  return (lastRead = entries);
-}
-
-/** Whether `block.memory[start..end)` is what `other.memory` has at `otherStart`. */
-function isSame(
-  block: ReceivedBlock,
-  start: number,
-  end: number,
-  other: ReceivedBlock,
-  otherStart: number,
-): boolean {
-  const shift = otherStart - start;
-  let at = start;
-  for (; end - at >= 4; at += 4) {
-    if (block.view.getInt32(at) !== other.view.getInt32(at + shift)) return false;
-  }
-  for (; at < end; at++) if (block.memory[at] !== other.memory[at + shift]) return false;
-  return true;
-}
-
+/** ASCII in memory that nobody else writes to. */
 function readText(memory: Uint8Array, start: number, end: number): string {
   const short = end - start <= SHORT_TEXT ? shortAscii(memory, start, end) : undefined;
   return short ?? platform.decodeUtf8(memory, start, end);
 }
 
-/**
- * The block that arrived as `memory[start..end)`, which it copies; or why it is malformed. The block that
- * came last is remembered: the next is most often the same, or differs in a value or two.
- */
+/** A good block that arrived. All entries are in one slab, so that a block keeps no more than that. */
+export class ReceivedBlock {
+  constructor(
+    readonly slab: Slab,
+    readonly entries: readonly ReceivedEntry[],
+  ) {}
+
+  /** As it travels, in memory of its own. */
+  get bytes(): Uint8Array {
+    const block = new Uint8Array(this.entries.reduce((length, { start, end }) => length + end - start, 0));
+    let at = 0;
+    for (const { slab, start, end } of this.entries) {
+      block.set(slab.memory.subarray(start, end), at);
+      at += end - start;
+    }
+    return block;
+  }
+}
+
+/** The next block most often has the same entries, but for a value or two. */
+let lastBlock = new ReceivedBlock(sharedSlab, []);
+
+/** The memory that blocks were read from last. */
+let frames = sharedSlab.memory;
+let framesView = sharedSlab.view;
+
+/** The block that arrived as `memory[start..end)`, of which it keeps nothing; or why it is malformed. */
 export function receiveMetadata(memory: Uint8Array, start: number, end: number): ReceivedBlock | string {
   if (memory !== frames) {
     frames = memory;
     framesView = new DataView(memory.buffer, memory.byteOffset, memory.length);
   }
-  const sameLength = end - start === lastArrived.end - lastArrived.start;
-  const same = sameLength ? differenceEnd(start, end) : end;
-  if (!sameLength || same > start) {
-    const malformed = checkMetadataBlock(memory, start, end, same);
-    if (malformed !== undefined) return malformed;
-    lastArrived = keepBlock(memory, start, end);
+  const slab = slabFor(end - start);
+  const before = lastBlock.slab === slab ? lastBlock.entries : [];
+  /** Undefined while they are the same. */
+  let entries: ReceivedEntry[] | undefined = undefined;
+  let count = 0;
+  for (let at = start; at < end; count++) {
+    const nameBytes = memory[at]!;
+    const valueStart = at + 1 + nameBytes + 2;
+    if (valueStart > end) return "a metadata entry is longer than its block";
+    const entryEnd = valueStart + readU16(memory, valueStart - 2);
+    if (entryEnd > end) return "a metadata value is longer than its block";
+    let entry = before[count];
+    if (entry === undefined || !isSame(memory, framesView, at, entryEnd, entry, entry.end)) {
+      const entryOrReason = keepEntry(slab, at, entryEnd, nameBytes, entry);
+      if (typeof entryOrReason === "string") return entryOrReason;
+      entry = entryOrReason;
+      entries ??= before.slice(0, count);
+    }
+    entries?.push(entry);
+    at = entryEnd;
   }
-  return lastArrived;
+  if (entries === undefined) {
+    if (count === lastBlock.entries.length) return lastBlock;
+    entries = before.slice(0, count);
+  }
+  return (lastBlock = new ReceivedBlock(slab, entries));
 }
 
-/** The memory that frames were read from last. */
-let frames = NO_BYTES;
-let framesView = new DataView(NO_BYTES.buffer);
-
-/** What memory blocks share, because one of its own costs each several hundred nanoseconds. */
-let pool = NO_BYTES;
-let poolView = framesView;
-let poolUsed = 0;
-const POOL_BYTES = 16 << 10;
-const POOLED_BYTES = 1024;
-
-let lastArrived = new ReceivedBlock(pool, poolView, 0, 0);
-
-/** A copy of the block `memory[start..end)`. */
-function keepBlock(memory: Uint8Array, start: number, end: number): ReceivedBlock {
-  const length = end - start;
-  if (length > POOLED_BYTES) {
-    const own = Uint8Array.prototype.slice.call(memory, start, end);
-    return new ReceivedBlock(own, new DataView(own.buffer), 0, length);
+/** Whether `memory[start..end)` is `entry` up to `entryEnd`. `view` is of all of `memory`. */
+function isSame(
+  memory: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+  entry: ReceivedEntry,
+  entryEnd: number,
+): boolean {
+  if (end - start !== entryEnd - entry.start) return false;
+  const { slab } = entry;
+  const shift = entry.start - start;
+  let at = start;
+  // By words, which takes a fifth of the time.
+  for (; at <= end - 4; at += 4) {
+    if (view.getInt32(at) !== slab.view.getInt32(at + shift)) return false;
   }
-  if (pool.length - poolUsed < length) {
-    pool = new Uint8Array(POOL_BYTES);
-    poolView = new DataView(pool.buffer);
-    poolUsed = 0;
+  for (; at < end; at++) if (memory[at] !== slab.memory[at + shift]) return false;
+  return true;
+}
+
+/** A copy of the entry `frames[from..to)`, whose name has `nameBytes`; or why it is malformed. */
+function keepEntry(
+  slab: Slab,
+  from: number,
+  to: number,
+  nameBytes: number,
+  before: ReceivedEntry | undefined,
+): ReceivedEntry | string {
+  const { memory, view, used: start } = slab;
+  const end = start + to - from;
+  const nameEnd = start + 1 + nameBytes;
+  const valueStart = nameEnd + 2;
+  // Before it is checked, since the sender may be able to write to the frame: shared memory that is lent.
+  for (let i = start; i < end; i++) memory[i] = frames[from + i - start]!;
+  if (memory[start] !== nameBytes || readU16(memory, nameEnd) !== end - valueStart) {
+    return "a metadata entry was changed while it was read";
   }
-  pool.set(memory.subarray(start, end), poolUsed);
-  return new ReceivedBlock(pool, poolView, poolUsed, (poolUsed += length));
+  let like = before;
+  let binary: boolean;
+  if (like !== undefined && isSame(memory, view, start, nameEnd, like, like.valueStart - 2)) {
+    binary = like.binary;
+  } else {
+    if (nameBytes === 0) return "a metadata name is empty";
+    for (let i = start + 1; i < nameEnd; i++) {
+      if (NAME_BYTE[memory[i]!] === 0) return "a metadata name has a character that is not allowed";
+    }
+    binary = isBinaryName(memory, start + 1, nameEnd);
+    like = undefined;
+  }
+  if (!binary) {
+    for (let i = valueStart; i < end; i++) {
+      const byte = memory[i]!;
+      if (byte < 0x20 || byte > 0x7e) return "a metadata value has a character that is not printable ASCII";
+    }
+  }
+  slab.used = end;
+  return new ReceivedEntry(slab, start, valueStart, end, binary, like);
 }
 
 /** A copy of a block that an encoder gave. */
 export function keepMetadata(block: Uint8Array): Uint8Array {
-  return keepBlock(block, 0, block.length).bytes;
-}
-
-/** From where on `frames[start..end)` is the same as the block that arrived last, which is as long. */
-function differenceEnd(start: number, end: number): number {
-  const { memory, view } = lastArrived;
-  const shift = lastArrived.end - end;
-  let at = end;
-  // By words, which takes a fifth of the time.
-  while (at - start >= 4 && framesView.getInt32(at - 4) === view.getInt32(at - 4 + shift)) at -= 4;
-  while (at > start && frames[at - 1] === memory[at - 1 + shift]) at--;
-  return at;
-}
-
-/** Whether an entry of the block that arrived last begins at `position` in it, or it ends there. */
-function isEntryOfLast(position: number): boolean {
-  const { memory, start } = lastArrived;
-  let at = start;
-  while (at < start + position) at = endOfEntry(memory, at);
-  return at === start + position;
-}
-
-/** Where the entry of a good block that begins at `at` ends. */
-function endOfEntry(memory: Uint8Array, at: number): number {
-  const nameEnd = at + 1 + memory[at]!;
-  return nameEnd + 2 + readU16(memory, nameEnd);
-}
-
-/**
- * Why `memory[start..end)` is no metadata block; undefined if it is one. From `same` on its bytes are those of the block
- * that arrived last.
- */
-function checkMetadataBlock(
-  memory: Uint8Array,
-  start: number,
-  end: number,
-  same: number,
-): string | undefined {
-  let at = start;
-  while (at < end) {
-    if (at >= same) {
-      // What follows was good, if it is cut into the same entries. One look, since it takes as long as the block.
-      if (isEntryOfLast(at - start)) return undefined;
-      same = Infinity;
-    }
-    const nameEnd = at + 1 + memory[at]!;
-    const valueStart = nameEnd + 2;
-    if (valueStart > end) return "a metadata entry is longer than its block";
-    const valueEnd = valueStart + readU16(memory, nameEnd);
-    if (valueEnd > end) return "a metadata value is longer than its block";
-    if (nameEnd === at + 1) return "a metadata name is empty";
-    for (let i = at + 1; i < nameEnd; i++) {
-      if (NAME_BYTE[memory[i]!] === 0) return "a metadata name has a character that is not allowed";
-    }
-    if (!isBinaryName(memory, at + 1, nameEnd)) {
-      for (let i = valueStart; i < valueEnd; i++) {
-        const byte = memory[i]!;
-        if (byte < 0x20 || byte > 0x7e) return "a metadata value has a character that is not printable ASCII";
-      }
-    }
-    at = valueEnd;
-  }
-  return undefined;
+  const slab = slabFor(block.length);
+  const start = slab.used;
+  slab.memory.set(block, start);
+  return slab.memory.subarray(start, (slab.used += block.length));
 }

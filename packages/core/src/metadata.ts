@@ -143,7 +143,7 @@ export class Metadata implements Iterable<[string, MetadataValue]> {
   }
 
   get #list(): [string, MetadataValue][] {
-    return (this.#entries ??= this.#arrived?.entries.map(({ name, value }) => [name, value]) ?? []);
+    return (this.#entries ??= this.#arrived?.entries.map((entry) => [entry.name, entry.value]) ?? []);
   }
 
   /** The entries, about to be changed. */
