@@ -20,8 +20,8 @@ export type MetadataInit =
 /**
  * An ordered multimap of names to values, as gRPC's metadata: names are case-insensitive (kept in lower case) and made
  * of `0-9 a-z _ - .`; values are printable ASCII, or `Uint8Array` where the name ends in `-bin`.
- * Bytes are kept by reference on `append` (do not change them afterwards), and are the receiver's own when they arrive
- * from a peer.
+ * Bytes are kept by reference on `append` (do not change them afterwards); those that arrive from a peer are copies, which
+ * are the receiver's own.
  */
 export class Metadata implements Iterable<[string, MetadataValue]> {
   /** The entries, or the block that arrived while nobody asked for all of them, and their block as it travels. */

@@ -68,6 +68,34 @@ describe("metadata", () => {
     }
   });
 
+  it("is what it was when others have arrived since, and by itself as it travels", () => {
+    const random = new Random(11);
+    const kept: ({ metadata: Metadata; entries: Entries } | undefined)[] = [];
+    let entries: Entries = [];
+    for (let i = 0; i < 4_000; i++) {
+      const names = ["a", "bc", "tr-bin", "x-long-name-of-a-header"];
+      const index = random.below(entries.length + 1);
+      const name = names[random.below(names.length)]!;
+      const bytes = new Uint8Array(random.below(random.below(50) === 0 ? 5000 : 30)).fill(
+        0x61 + random.below(3),
+      );
+      const value = name.endsWith("-bin") ? bytes : String.fromCharCode(...bytes);
+      entries = [...entries.slice(0, index), [name, value], ...entries.slice(index + 1, 5)];
+      kept[random.below(100)] = { metadata: decode(blockOf(entries)), entries };
+      const looked = random.below(100);
+      const one = kept[looked];
+      if (one === undefined) continue;
+      kept[looked] = undefined;
+      const wanted = one.entries.find(([name]) => name === "tr-bin")?.[1];
+      expect(one.metadata.get("Tr-Bin")).to.deep.equal(wanted);
+      expect(one.metadata.size).to.equal(one.entries.length);
+      expect(one.metadata.block).to.deep.equal(blockOf(one.entries));
+      expect([...one.metadata]).to.deep.equal(one.entries);
+      // They are the receiver's.
+      for (const [, value] of one.metadata) if (value instanceof Uint8Array) value.fill(0);
+    }
+  });
+
   it("is encoded right after what was refused", () => {
     for (const [name, value] of [
       ["b", "\n"],
