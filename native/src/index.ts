@@ -622,8 +622,6 @@ export interface Native {
   /** Ask for socket buffers of this many bytes (`SO_SNDBUF`, `SO_RCVBUF`); returns what the kernel gives. */
   setSendBuffer(fd: number, bytes: number): number;
   setReceiveBuffer(fd: number, bytes: number): number;
-  /** Ask for a pipe's capacity in bytes (`F_SETPIPE_SZ`); returns what the kernel gives. */
-  setPipeSize(fd: number, bytes: number): number;
   /** A copy of `fd` with a number of at least 3. */
   dup(fd: number): number;
   /** Make `to` a copy of `from`, replacing what it was. Standard descriptors (0, 1, 2) remain inheritable. */

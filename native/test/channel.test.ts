@@ -357,6 +357,17 @@ describe("ByteChannel", function () {
     }
   });
 
+  it("makes a pipe that is full hold four times as much", async () => {
+    const [leftFds, rightFds] = carriers["two pipes"]!();
+    const left = new Peer(...leftFds);
+    const right = new Peer(...rightFds, { start: false });
+    const written = left.fill();
+    const { words } = left.slab;
+    expect(written - (words[1]! - words[0]!)).to.equal(256 << 10);
+    left.channel.close();
+    right.channel.close();
+  });
+
   describe("construction", () => {
     const handler: ByteHandler = { onRead: () => 0, onWritable() {}, onEnd() {}, onError() {} };
 

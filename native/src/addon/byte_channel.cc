@@ -20,6 +20,10 @@ constexpr int kMaxReads = 4;
 // What one message with descriptors may carry in bytes. What the kernel leaves of it always fits into an empty slab.
 constexpr size_t kMaxBytesWithDescriptors = 4096;
 
+// What a pipe holds that was full once. With the 64 KiB that pipes have, large messages take a fifth longer, and with
+// more than this no less. 128 connections of one unprivileged user's processes may have that much (pipe(7)).
+constexpr int kPipeBytes = 256 << 10;
+
 }  // namespace
 
 Napi::Function ByteChannel::Define(Napi::Env env) {
@@ -207,7 +211,7 @@ void ByteChannel::Flush() {
   if (error_ != 0) return Drained();  // there is no more writing; the failure is about to be told
   if (start < Slab::kDataStart || start > end || end > static_cast<int32_t>(kSlabBytes)) return Fail(EINVAL, "write");
 
-  if (start < end) {
+  while (start < end) {
     const uint8_t* const memory = slab_->memory() + start;
     const size_t count = static_cast<size_t>(end - start);
     const int fd = write_fd();
@@ -220,12 +224,19 @@ void ByteChannel::Flush() {
       start += static_cast<int32_t>(written);
       environment().poller().NoteWritten(max_window_ns_);
     }
-    if (start < end) {
+    if (start < end && !EnlargePipe()) {
       waits_for_room_ = true;
       return UpdatePolling();
     }
   }
   Drained();
+}
+
+// Only once it was full, since a user's pipes share a limit. Whether there is more room now.
+bool ByteChannel::EnlargePipe() {
+  if (writes_socket_ || enlarged_) return false;
+  enlarged_ = true;
+  return os::EnlargePipe(write_fd(), kPipeBytes);
 }
 
 void ByteChannel::Drained() {

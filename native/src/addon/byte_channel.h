@@ -52,6 +52,7 @@ class ByteChannel : public Napi::ObjectWrap<ByteChannel>, public LoopObject {
 
   int write_fd() const { return write_fd_ ? write_fd_.get() : read_fd_.get(); }
   Slab& TakeSlab();
+  bool EnlargePipe();
   void Drained();
   void FinishWriting();
   void Fail(int error, const char* call);
@@ -80,6 +81,7 @@ class ByteChannel : public Napi::ObjectWrap<ByteChannel>, public LoopObject {
   bool waits_for_room_ = false;
   bool wants_writable_ = false;
   bool finishing_ = false;
+  bool enlarged_ = false;
 
   // The failure to tell, with the name of its system call.
   int error_ = 0;

@@ -100,7 +100,6 @@ void DefineDescriptorFunctions(Napi::Object exports) {
   Define<[](Info info) { os::SetNonBlocking(Fd(info), info[1].ToBoolean()); }>(exports, "setNonBlocking");
   Define<SetBuffer<SO_SNDBUF>>(exports, "setSendBuffer");
   Define<SetBuffer<SO_RCVBUF>>(exports, "setReceiveBuffer");
-  Define<[](Info info) { return Number(info, os::SetPipeSize(Fd(info), Bytes(info))); }>(exports, "setPipeSize");
   Define<[](Info info) { return Lent(info, os::Duplicate(Fd(info))); }>(exports, "dup");
   Define<[](Info info) { os::DuplicateOnto(Fd(info), ToDescriptor(info[1], "to")); }>(exports, "dup2");
   Define<CloseFd>(exports, "closeFd");

@@ -50,7 +50,12 @@ inline std::pair<UniqueFd, UniqueFd> Pipe() {
   return {UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
-inline int SetPipeSize(int fd, int bytes) { return Check(fcntl(fd, F_SETPIPE_SZ, bytes), "fcntl"); }
+// Makes a pipe hold `bytes`, if it holds less and the kernel permits more: an unprivileged user's pipes have a limit
+// each and one together (pipe(7)). Returns whether it holds more now.
+inline bool EnlargePipe(int fd, int bytes) {
+  const int held = fcntl(fd, F_GETPIPE_SZ);
+  return held != -1 && held < bytes && fcntl(fd, F_SETPIPE_SZ, bytes) != -1;
+}
 
 // Never one of the standard descriptors, so that nothing printed can end up in the copy.
 inline UniqueFd Duplicate(int fd) { return UniqueFd(Check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "fcntl")); }

@@ -28,7 +28,18 @@ TEST("A pipe carries bytes one way and is not inherited") {
   CHECK_EQUAL(read(reading.get(), bytes, 4), 3);
   CHECK_EQUAL(write(reading.get(), "x", 1), -1);
   for (const UniqueFd* fd : {&reading, &writing}) CHECK(fcntl(fd->get(), F_GETFD) & FD_CLOEXEC);
-  CHECK(SetPipeSize(writing.get(), 100'000) >= 100'000);
+}
+
+TEST("A pipe is made larger, and never smaller") {
+  const auto [reading, writing] = Pipe();
+  const int held = fcntl(writing.get(), F_GETPIPE_SZ);
+  CHECK(!EnlargePipe(writing.get(), held));
+  CHECK(EnlargePipe(writing.get(), 2 * held));
+  CHECK_EQUAL(fcntl(writing.get(), F_GETPIPE_SZ), 2 * held);
+  CHECK(!EnlargePipe(writing.get(), held));
+  CHECK_EQUAL(fcntl(reading.get(), F_GETPIPE_SZ), 2 * held);
+  const UniqueFd device(open("/dev/null", O_WRONLY | O_CLOEXEC));
+  CHECK(!EnlargePipe(device.get(), 2 * held));
 }
 
 TEST("Flags of a descriptor can be set and cleared") {
