@@ -68,7 +68,6 @@ function draw(element: HTMLElement, { title, places, x, y, logarithmic, lines }:
           width: strong ? 2.5 : 1.5,
           ...(strong ? {} : { dash: [6, 4] }),
           points: { show: true, size: 6 },
-          spanGaps: true,
           value: (_: UPlot, value: number | null) => format(value),
         })),
       ],

@@ -209,6 +209,8 @@ function readResult(path: string): BenchResult {
   } catch (error) {
     throw new Error(`${path} is not a result written by --json`, { cause: error });
   }
+  if (typeof result !== "object" || result === null)
+    throw new Error(`${path} is not a result written by --json`);
   const missing = RESULT_FIELDS.filter((field) => result[field] === undefined);
   if (missing.length === 0) return result as BenchResult;
   throw new Error(`${path} was not written by this version's --json: it has no ${missing.join(", ")}`);

@@ -5,7 +5,7 @@ import type { Skipped } from "./result.js";
 /** What is measured, and whatever else says how. */
 export type Subject = readonly [implementation: string, transport: string, ...rest: unknown[]];
 
-/** What `measure` makes of each of `subjects`, one after the other. Those that it fails with are added to `skipped`. */
+/** What `measure` makes of each of `subjects`, one after the other. Those that it fails with are added to `skipped`, once for each reason. */
 export async function measureEach<S extends Subject, Measured>(
   subjects: readonly S[],
   measure: (subject: S) => Promise<Measured>,
@@ -17,7 +17,13 @@ export async function measureEach<S extends Subject, Measured>(
       measured.push(await measure(subject));
     } catch (error) {
       const [implementation, transport] = subject;
-      skipped.push({ implementation, transport, reason: withCauses(error) });
+      const reason = withCauses(error);
+      // What does not start is tried again for every measurement.
+      const isKnown = skipped.some(
+        (one) =>
+          one.implementation === implementation && one.transport === transport && one.reason === reason,
+      );
+      if (!isKnown) skipped.push({ implementation, transport, reason });
     }
   }
   return measured;

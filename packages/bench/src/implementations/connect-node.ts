@@ -25,7 +25,7 @@ const HTTP2_OPTIONS = { maxSessionMemory: 1000 };
 const UNCOMPRESSED = { acceptCompression: [] };
 
 /** Of echo.proto, as generated code has it. */
-const service = serviceDesc(
+export const service = serviceDesc(
   fileDesc(
     "CgplY2hvLnByb3RvEgxzbHVpY2UuYmVuY2giFAoERWNobxIMCgRib2R5GAEgASgMIi0KDVN0cmVhbVJlcXVlc3QSDQoFY291" +
       "bnQYASABKA0SDQoFYnl0ZXMYAiABKA0iHgoNU3RyZWFtU3VtbWFyeRINCgVjb3VudBgBIAEoDTLkAgoFQmVuY2gSLwoFVW5h" +
