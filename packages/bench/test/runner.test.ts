@@ -19,6 +19,12 @@ const PLAN: Plan = {
   waking: { stepMs: 5, mostMs: 20 },
 };
 
+/**
+ * On Node.js 24.20 and 24.21 a client's HTTP/2 session may stop reading for good when a stream is cancelled under way, as that of grpc-js is
+ * here; on 20.20, 22.23, 24.18 and 26.10 it does not. The bench then skips grpc-js and says why.
+ */
+const HTTP2_STOPS_READING = /^v24\.2[01]\./.test(process.version);
+
 describe("measuring", function () {
   this.timeout(300_000);
 
@@ -26,11 +32,12 @@ describe("measuring", function () {
     // One of each kind on each transport of each implementation: the one with the smallest and fewest messages.
     const scenarios = defaultScenarios().filter(
       ({ implementation, transport, kind }, index, all) =>
+        !(implementation === "grpc-js" && kind !== "unary" && HTTP2_STOPS_READING) &&
         index ===
-        all.findIndex(
-          (other) =>
-            other.implementation === implementation && other.transport === transport && other.kind === kind,
-        ),
+          all.findIndex(
+            (other) =>
+              other.implementation === implementation && other.transport === transport && other.kind === kind,
+          ),
     );
     const covered = new Set(scenarios.map(({ implementation }) => implementation));
     expect([...covered]).to.have.members(Object.keys(implementations));

@@ -93,15 +93,18 @@ const sources = new WeakMap<AbortSignal, SignalSource>();
 const idle: (SignalSource | undefined)[] = Array.from({ length: 64 }, () => undefined);
 let nextIdle = 0;
 
+/** That of the last call: the next call most often has the same signal. */
+let latest: SignalSource | undefined = undefined;
+
 /** Stands for an AbortSignal. */
 class SignalSource extends CancelSource {
-  readonly #signal: AbortSignal;
-  readonly #onAbort = (): void => this.cancel(abortReason(this.#signal));
+  readonly signal: AbortSignal;
+  readonly #onAbort = (): void => this.cancel(abortReason(this.signal));
   #isListed = false;
 
   constructor(signal: AbortSignal) {
     super();
-    this.#signal = signal;
+    this.signal = signal;
     sources.set(signal, this);
     signal.addEventListener("abort", this.#onAbort, { once: true });
   }
@@ -118,14 +121,16 @@ class SignalSource extends CancelSource {
   #leaveList(): void {
     this.#isListed = false;
     if (this.head !== undefined) return;
-    sources.delete(this.#signal);
-    this.#signal.removeEventListener("abort", this.#onAbort);
+    if (latest === this) latest = undefined;
+    sources.delete(this.signal);
+    this.signal.removeEventListener("abort", this.#onAbort);
   }
 }
 
 /** The source that stands for `signal`, which must not be aborted yet. */
 export function sourceOf(signal: AbortSignal): CancelSource {
-  return sources.get(signal) ?? new SignalSource(signal);
+  if (latest?.signal === signal) return latest;
+  return (latest = sources.get(signal) ?? new SignalSource(signal));
 }
 
 /** Throws INVALID_ARGUMENT for what is no AbortSignal. */
